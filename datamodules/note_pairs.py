@@ -1,0 +1,358 @@
+"""The data module: pairs of a log-mel frame and the same frame of the pitch-shifted note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from datamodules.mel import FrameScale, MelSettings, log_mel, mel_filters
+from datamodules.notes import SplitSettings, split_notes
+from datamodules.pitch_shift import context_reach, shifted_power
+from datamodules.sources.corrections import apply_corrections
+from datamodules.sources.source import NoteSource
+from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms
+
+NOTES_AT_ONCE = 256
+"""Notes transformed together when the table of shifts is made; bounds the memory of the spectra."""
+
+
+class NotePair(NamedTuple):
+    """A batch of B notes.
+
+    Attributes:
+        x: (B, F) log-mel frames in [-1, 1].
+        x_shifted: (B, F) the same instants of the shifted notes, or ``None`` where the shifts are all zero.
+        semitones: (B,) the shifts.
+        pitch: (B,) pitch labels, 0 for the lowest pitch of the data. Unsupervised objectives never read them.
+        instrument: (B,) instrument labels. No objective reads them; the instrument classifier does.
+    """
+
+    x: Tensor
+    x_shifted: Tensor | None
+    semitones: Tensor
+    pitch: Tensor
+    instrument: Tensor
+
+
+@dataclass(frozen=True)
+class ShiftSettings:
+    """Which pitch shifts make the second frame of a pair.
+
+    Attributes:
+        lowest: lowest shift in semitones.
+        highest: highest shift in semitones, drawn too (the authors' code never draws its own +2).
+        pairs: ``table`` computes the frames of all whole semitones once; ``on_the_fly`` computes each batch from the
+            samples.
+        continuous: draw real intervals rather than whole semitones; needs ``pairs: on_the_fly``.
+    """
+
+    lowest: int = -2
+    highest: int = 2
+    pairs: Literal["table", "on_the_fly"] = "table"
+    continuous: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that hold no shift."""
+        if self.lowest > self.highest:
+            raise ValueError(f"data.shifts: lowest {self.lowest} lies above highest {self.highest}")
+        if not self.lowest <= 0 <= self.highest:
+            raise ValueError(f"data.shifts: {self.lowest}..{self.highest} must hold 0, the unshifted frame")
+        if self.continuous and self.pairs == "table":
+            raise ValueError("data.shifts.continuous needs data.shifts.pairs: on_the_fly; a table holds whole semitones")
+
+
+class EpochSampler(Sampler):
+    """Batches of (note indices, shifts), drawn afresh each epoch from (seed, epoch) alone.
+
+    Nothing but the epoch's number decides an epoch's batches, so a resumed run sees what an undisturbed one sees.
+    """
+
+    def __init__(self, notes: Tensor, batch_size: int, shifts: ShiftSettings, seed: int, train: bool) -> None:
+        self.notes, self.batch_size, self.shifts, self.seed, self.train = notes, batch_size, shifts, seed, train
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this at each epoch's start. Scored notes keep their order and shifts."""
+        self.epoch = epoch if self.train else 0
+
+    def __len__(self) -> int:
+        # A last batch of one note would have no variance to normalise by.
+        full, rest = divmod(len(self.notes), self.batch_size)
+        return full + (rest > (1 if self.train and full else 0))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        source = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) * 2 + self.train)
+        order = torch.randperm(len(self.notes), generator=source) if self.train else torch.arange(len(self.notes))
+        for batch in order.split(self.batch_size)[: len(self)]:
+            if self.shifts.continuous:
+                span = self.shifts.highest - self.shifts.lowest
+                semitones = self.shifts.lowest + span * torch.rand(len(batch), generator=source)
+            else:
+                semitones = torch.randint(self.shifts.lowest, self.shifts.highest + 1, (len(batch),), generator=source)
+            yield self.notes[batch], semitones
+
+
+class _AsDrawn(torch.utils.data.Dataset):
+    """What the sampler draws is the batch: frames are read on the device, after the transfer."""
+
+    def __getitem__(self, drawn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return drawn
+
+
+class NotePairs(L.LightningDataModule):
+    """Notes of one source as pairs (x, x') of log-mel frames.
+
+    Args:
+        source: where the notes come from.
+        root: folder of the source's audio, where it needs one.
+        corrections: CSV of labels to change and notes to drop, as the doctor writes it.
+        waveforms: how audio is decoded and normalised.
+        mel: how frames are made.
+        shifts: which pitch shifts make pairs.
+        split: which notes are scored.
+        pitch_range: lowest and highest MIDI pitch of the categories; ``None`` takes them from the notes.
+        on_bad_file: what to do with notes that cannot be decoded, are silent or end before the frame's longest window:
+            stop and name them, or drop them and say so.
+        max_notes: keep this many notes, spread evenly over the table (smoke runs).
+        batch_size: notes a batch.
+        cache_dir: where decoded audio is kept.
+        seed: seed of the order and the shifts; the CLI links it to ``seed_everything``.
+        name: what the data is called in records and tables.
+    """
+
+    def __init__(
+        self,
+        source: NoteSource,
+        root: Path | None = None,
+        corrections: Path | None = None,
+        waveforms: WaveformSettings = WaveformSettings(),  # noqa: B008 - frozen
+        mel: MelSettings = MelSettings(),  # noqa: B008
+        shifts: ShiftSettings = ShiftSettings(),  # noqa: B008
+        split: SplitSettings = SplitSettings(),  # noqa: B008
+        pitch_range: tuple[int, int] | None = None,
+        on_bad_file: Literal["stop", "drop"] = "stop",
+        max_notes: int | None = None,
+        batch_size: int = 256,
+        cache_dir: Path = Path("~/.cache/pitch-timbre"),
+        seed: int = 0,
+        name: str = "notes",
+    ) -> None:
+        super().__init__()
+        if batch_size < 2:
+            raise ValueError(f"data.batch_size is {batch_size}; batch normalisation needs at least 2 notes")
+        if max_notes is not None and max_notes < 4:
+            raise ValueError(f"data.max_notes is {max_notes}; give at least 4")
+        self.source, self.root = source, root.expanduser() if root else None
+        self.waveform_settings, self.mel, self.shifts, self.split = waveforms, mel, shifts, split
+        self.on_bad_file, self.batch_size, self.seed, self.name = on_bad_file, batch_size, seed, name
+        self.cache_dir = cache_dir.expanduser()
+        notes = apply_corrections(self.source.read_notes(self.root), corrections)
+        if max_notes is not None and max_notes < len(notes):
+            notes = notes.iloc[np.linspace(0, len(notes) - 1, max_notes).astype(int)].reset_index(drop=True)
+        self.notes: pd.DataFrame = notes
+        self.pitch_range = pitch_range or (int(notes.midi.min()), int(notes.midi.max()))
+        self.instruments: list[str] = sorted(notes.instrument.unique())
+        self._check_pitches()
+        self.scale: FrameScale | None = None
+        self._scored: np.ndarray = np.zeros(0, dtype=bool)
+        self._log_frames: Tensor | None = None
+        self._frames: Tensor | None = None
+        self._context: Tensor | None = None
+        self._content_hash = ""
+        self._labels: tuple[Tensor, Tensor] | None = None
+
+    def _check_pitches(self) -> None:
+        lowest, highest = self.pitch_range
+        outside = self.notes[(self.notes.midi < lowest) | (self.notes.midi > highest)]
+        if len(outside):
+            row = outside.iloc[0]
+            raise ValueError(
+                f"note {row.note_id!r} has MIDI pitch {row.midi}, outside data.pitch_range {lowest}..{highest}; "
+                "widen the range or drop the note"
+            )
+
+    # What the models need to know -------------------------------------------------------------------------------------
+
+    @property
+    def n_pitches(self) -> int:
+        """K, the number of pitch categories."""
+        return self.pitch_range[1] - self.pitch_range[0] + 1
+
+    @property
+    def n_instruments(self) -> int:
+        """How many instruments the notes have."""
+        return len(self.instruments)
+
+    @property
+    def n_mels(self) -> int:
+        """F, the number of mel bands."""
+        return self.mel.n_mels
+
+    @property
+    def data_hash(self) -> str:
+        """A hash of all that a trained evaluator depends on: sound, labels, frames and split."""
+        digest = sha256(self._content_hash.encode())
+        digest.update(repr((asdict(self.mel), self.pitch_range, self.instruments)).encode())
+        for column in (self.notes.note_id, self.notes.midi, self.notes.instrument):
+            digest.update("\n".join(map(str, column)).encode())
+        digest.update(self._scored.tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(N,) bool, true for a scored (validation) note."""
+        return self._scored
+
+    # Preparation ------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        """Decode (or read the cache), cut the frames, fit the scale and cut the split. Runs once.
+
+        Raises:
+            ValueError: notes that end before the frame's context, or that do not make a split.
+        """
+        if self._log_frames is not None:
+            return
+        rate = self.waveform_settings.sample_rate
+        mel_filters(self.mel, rate)  # refuses an impossible band before anything is decoded
+        centre, reach = self.mel.centre(rate), context_reach(self.mel.n_fft, self.shifts.highest)
+        self._check_duration(centre + reach)
+        waveforms = load_waveforms(
+            self.source, self.root, self.notes, self.waveform_settings, self.cache_dir, on_bad_file=self.on_bad_file
+        )
+        waveforms = self._keep_good(waveforms, centre + reach)
+        self._content_hash = waveforms.content_hash
+        context = torch.from_numpy(waveforms.segments(centre - reach, 2 * reach + 1))
+        self._scored = split_notes(self.notes, self.split)
+        whole = range(self.shifts.lowest, self.shifts.highest + 1) if self.shifts.pairs == "table" else [0]
+        self._log_frames = torch.stack(
+            [
+                torch.cat([self._log_mel(part, torch.full((len(part),), shift)) for part in context.split(NOTES_AT_ONCE)])
+                for shift in whole
+            ],
+            dim=1,
+        )
+        self._context = context if self.shifts.pairs == "on_the_fly" else None
+        unshifted = self._log_frames[torch.from_numpy(~self._scored), whole.index(0)]
+        self.scale = FrameScale.fit(unshifted, self.mel)
+        self._frames = self.scale.normalise(self._log_frames)
+        pitch = torch.tensor(self.notes.midi.to_numpy() - self.pitch_range[0])
+        instrument = torch.tensor([self.instruments.index(name) for name in self.notes.instrument])
+        self._labels = (pitch, instrument)
+
+    def _check_duration(self, needed: int) -> None:
+        rate, kept = self.waveform_settings.sample_rate, self.waveform_settings.duration_s
+        if kept * rate < needed:
+            raise ValueError(
+                f"data.waveforms.duration_s is {kept:g} s, but the frame at {self.mel.centre(rate) / rate:.3f} s needs "
+                f"{needed / rate:.3f} s; set data.waveforms.duration_s to at least {np.ceil(needed / rate * 100) / 100:g}"
+            )
+
+    def _keep_good(self, waveforms: Waveforms, needed: int) -> Waveforms:
+        """Refuse or drop the notes that end before the frame's longest window; follow what was dropped on decoding."""
+        self.notes = self.notes.iloc[waveforms.kept].reset_index(drop=True)
+        rate, short = self.waveform_settings.sample_rate, waveforms.lengths < needed
+        if waveforms.dropped:
+            print(f"dropped {len(waveforms.dropped)} note(s) that cannot be used, as data.on_bad_file says", flush=True)
+        if not short.any():
+            return waveforms
+        first = int(np.flatnonzero(short)[0])
+        what = (
+            f"{int(short.sum())} note(s) end before the frame's longest (shifted) window does, at {needed / rate:.3f} s; "
+            f"the first is {self.notes.note_id[first]!r} of {waveforms.lengths[first] / rate:.3f} s"
+        )
+        if self.on_bad_file == "stop" or short.all():
+            raise ValueError(f"{what}; set data.on_bad_file: drop, or an earlier data.mel.frame_s")
+        print(f"dropped, as data.on_bad_file says: {what}", flush=True)
+        self.notes = self.notes[~short].reset_index(drop=True)
+        return replace(waveforms, starts=waveforms.starts[~short], lengths=waveforms.lengths[~short])
+
+    def _log_mel(self, context: Tensor, semitones: Tensor) -> Tensor:
+        """(B, 2 R + 1) samples and (B,) shifts to (B, F) natural-log mel frames, in float32 even under autocast."""
+        filters = mel_filters(self.mel, self.waveform_settings.sample_rate)
+        with torch.autocast(context.device.type, enabled=False):
+            return log_mel(shifted_power(context, semitones, self.mel.n_fft), filters)
+
+    # What the checkpoint keeps ----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scale and what it was fitted for."""
+        assert self.scale is not None, "state_dict is taken after setup"
+        return {"scale": asdict(self.scale), "mel": asdict(self.mel), "pitch_range": list(self.pitch_range)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the scale of the data that a checkpoint was trained on.
+
+        Raises:
+            ValueError: the checkpoint's frames were made with other mel settings.
+        """
+        other = {k: v for k, v in state_dict["mel"].items() if v != asdict(self.mel)[k]}
+        if other:
+            raise ValueError(
+                f"the checkpoint was trained with other mel settings ({', '.join(f'{k}: {v}' for k, v in other.items())}); "
+                "give the same under data.mel"
+            )
+        self.scale = FrameScale(**state_dict["scale"])
+        if self._log_frames is not None:
+            self._frames = self.scale.normalise(self._log_frames)
+
+    # Batches ----------------------------------------------------------------------------------------------------------
+
+    def _loader(self, notes: np.ndarray, train: bool) -> DataLoader:
+        indices = torch.from_numpy(np.flatnonzero(notes))
+        sampler = EpochSampler(indices, self.batch_size, self.shifts, self.seed, train)
+        return DataLoader(_AsDrawn(), batch_size=None, sampler=sampler)
+
+    def train_dataloader(self) -> DataLoader:
+        """Training notes, in a new order with new shifts each epoch."""
+        return self._loader(~self._scored, train=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """Scored notes; their order and shifts never change."""
+        return self._loader(self._scored, train=False)
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """Scored notes, then the training notes on which honest mappings and probes are fitted."""
+        return [self._loader(self._scored, train=False), self._loader(~self._scored, train=False)]
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> NotePair:
+        """Read the pairs on the device that the batch is on."""
+        return self.pairs(*batch)
+
+    def pairs(self, indices: Tensor, semitones: Tensor) -> NotePair:
+        """Read the pairs of some notes.
+
+        Args:
+            indices: (B,) rows of the note table.
+            semitones: (B,) shifts; whole numbers unless the pairs are made on the fly.
+        """
+        assert self._frames is not None and self._labels is not None and self.scale is not None, "call setup() first"
+        if self._frames.device != indices.device:
+            self._move(indices.device)
+        origin = -self.shifts.lowest if self.shifts.pairs == "table" else 0
+        x = self._frames[indices, origin]
+        pitch, instrument = (labels[indices] for labels in self._labels)
+        if self.shifts.lowest == self.shifts.highest:
+            return NotePair(x, None, semitones, pitch, instrument)
+        if self._context is None:
+            shifted = self._frames[indices, semitones - self.shifts.lowest]
+        else:
+            shifted = self.scale.normalise(self._log_mel(self._context[indices], semitones))
+        return NotePair(x, shifted, semitones, pitch, instrument)
+
+    def _move(self, device: torch.device) -> None:
+        """Keep frames (or samples) and labels where the batches are, for the rest of the run."""
+        assert self._frames is not None and self._labels is not None
+        self._frames = self._frames.to(device)
+        self._labels = (self._labels[0].to(device), self._labels[1].to(device))
+        self._context = None if self._context is None else self._context.to(device)

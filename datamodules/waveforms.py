@@ -1,0 +1,375 @@
+"""Decode, resample, trim and normalise every note once, into a memory-mapped cache on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+import numpy as np
+import pandas as pd
+import rich.console
+import rich.progress
+import soundfile
+import soxr
+
+from datamodules.sources.source import NoteSource
+
+# To be raised by every edit that gives other samples for the same file and settings: old caches are then not read.
+CACHE_VERSION = 1
+# Decoded beyond the kept segment, so that the resampler's ringing at the cut stays outside it.
+MARGIN_S = 0.05
+# How far into a note its onset and its peak are looked for.
+ONSET_SEARCH_S = 4.0
+# Below one step of 16-bit audio there is no note, and a z-score would only blow up rounding noise.
+SILENCE_PEAK = 2.0**-15
+# Above this a float file can hold no sound, and float32 sums overflow.
+LARGEST_SAMPLE = 1e6
+NAMED_AT_MOST = 20
+
+
+@dataclass(frozen=True)
+class WaveformSettings:
+    """How notes become waveforms.
+
+    Args:
+        sample_rate: the rate that every note is resampled to, in Hz.
+        duration_s: how much of each note is kept, in seconds.
+        normalise: ``zscore``: minus the mean, over the standard deviation of the kept segment; ``peak``: over the
+            largest magnitude of the kept segment; ``none``.
+        trim_onset_db: drop what comes before the first sample within this many dB of the note's peak (-40, say).
+            ``None`` keeps the file's own start.
+    """
+
+    sample_rate: int = 22050
+    duration_s: float = 0.35
+    normalise: Literal["zscore", "peak", "none"] = "zscore"
+    trim_onset_db: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        if self.sample_rate <= 0:
+            raise ValueError(f"waveforms.sample_rate must be positive, in Hz, not {self.sample_rate}")
+        if not self.duration_s > 0:
+            raise ValueError(f"waveforms.duration_s must be positive, in seconds, not {self.duration_s}")
+        if self.normalise not in ("zscore", "peak", "none"):
+            raise ValueError(f"waveforms.normalise must be zscore, peak or none, not {self.normalise!r}")
+        if self.trim_onset_db is not None and self.trim_onset_db >= 0:
+            raise ValueError(f"waveforms.trim_onset_db is relative to the peak: below 0, not {self.trim_onset_db}")
+
+    @property
+    def length(self) -> int:
+        """The kept segment in samples."""
+        return max(1, round(self.duration_s * self.sample_rate))
+
+
+class BadNotesError(ValueError):
+    """Notes that cannot be used, all of them at once.
+
+    Attributes:
+        reasons: note id -> why it cannot be used.
+    """
+
+    def __init__(self, message: str, reasons: dict[str, str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
+@dataclass(frozen=True)
+class Waveforms:
+    """The waveforms of N notes, memory-mapped.
+
+    Attributes:
+        samples: (total,) float32, read-only; what lies between the notes is zero.
+        starts: (N,) int64, where each note starts in ``samples``.
+        lengths: (N,) int64, the samples that each note has; shorter than asked where its file ends early.
+        sample_rate: in Hz.
+        content_hash: hexadecimal; changes when a note's id or any sample changes.
+        source_rates: (N,) int64, the sample rates of the files, in Hz.
+        kept: (N,) int64, the rows of the note table that these are; all, unless bad notes were dropped.
+        dropped: note id -> reason, for the bad notes that were dropped.
+    """
+
+    samples: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    sample_rate: int
+    content_hash: str
+    source_rates: np.ndarray
+    kept: np.ndarray
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def segments(self, first: int, count: int) -> np.ndarray:
+        """Return ``count`` samples of every note from its sample ``first`` on (which may be negative).
+
+        Returns:
+            (N, count) float32; zero before a note's start and after its end.
+        """
+        result = np.zeros((len(self), count), dtype=np.float32)
+        begin = max(first, 0)
+        for row, (start, length) in enumerate(zip(self.starts.tolist(), self.lengths.tolist(), strict=True)):
+            end = min(first + count, length)
+            if end > begin:
+                result[row, begin - first : end - first] = self.samples[start + begin : start + end]
+        return result
+
+
+def load_waveforms(
+    source: NoteSource,
+    root: Path | None,
+    notes: pd.DataFrame,
+    settings: WaveformSettings,
+    cache_dir: Path,
+    workers: int | None = None,
+    progress: bool = True,
+    on_bad_file: Literal["stop", "drop"] = "stop",
+) -> Waveforms:
+    """Return the waveforms of ``notes``, decoded now or read from the cache.
+
+    The cache is a folder ``cache_dir / "waveforms" / key``, keyed by every note's ``audio_key`` and by ``settings``:
+    another file, size, time or setting makes another folder. It is written under a temporary name and renamed, under
+    a lock, so that processes that start together build it once.
+
+    Args:
+        source: where the notes come from.
+        root: the folder of the audio, or ``None`` for a source that needs none.
+        notes: the note table, N rows.
+        settings: sample rate, duration, trimming, level.
+        cache_dir: the folder of caches.
+        workers: decoding threads; one a core where ``None``.
+        progress: show a progress bar on standard error.
+        on_bad_file: ``stop`` raises for notes that cannot be used; ``drop`` leaves them out (see ``Waveforms.kept``).
+
+    Raises:
+        BadNotesError: notes are silent, or their files cannot be decoded; it names them all. Or none is left.
+    """
+    key = _cache_key(source, root, notes, settings)
+    folder = Path(cache_dir).expanduser() / "waveforms" / key
+    if not _is_complete(folder, len(notes), settings):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.parent / f"{key}.lock"):
+            # Another process may have built it while this one waited for the lock.
+            if not _is_complete(folder, len(notes), settings):
+                _build(source, root, notes, settings, folder, workers, progress)
+    return _open(folder, notes, settings, on_bad_file)
+
+
+def prepare_waveform(samples: np.ndarray, rate: int, settings: WaveformSettings) -> np.ndarray:
+    """Turn decoded audio into the kept, normalised segment: mono, resampled, trimmed, cut, levelled.
+
+    Args:
+        samples: (T,) or (T, channels), any level.
+        rate: their sample rate in Hz.
+        settings: sample rate, duration, trimming, level.
+
+    Returns:
+        (at most ``settings.length``,) float32.
+
+    Raises:
+        ValueError: there is no sound in it that can be used.
+    """
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    if len(mono) < 2:
+        raise ValueError(f"holds {len(mono)} sample(s)")
+    wild = ~(np.abs(mono) < LARGEST_SAMPLE)  # true for NaN as well
+    if wild.any():
+        raise ValueError(f"holds {np.count_nonzero(wild)} NaN, infinite or absurdly large samples")
+    mono = np.asarray(mono, dtype=np.float32)
+    if rate != settings.sample_rate:
+        mono = soxr.resample(mono, rate, settings.sample_rate)
+    if settings.trim_onset_db is not None:
+        mono = mono[_onset(mono, settings.trim_onset_db) :]
+    return _level(mono[: settings.length], settings)
+
+
+def _onset(mono: np.ndarray, threshold_db: float) -> int:
+    """The first sample within ``threshold_db`` of the peak of ``mono`` (T,), measured around its mean."""
+    magnitude = np.abs(mono - mono.mean(dtype=np.float64)) if len(mono) else mono
+    return int(np.argmax(magnitude >= magnitude.max(initial=0.0) * 10 ** (threshold_db / 20)))
+
+
+def _level(segment: np.ndarray, settings: WaveformSettings) -> np.ndarray:
+    """Normalise the level of ``segment`` (T,); refuse silence, also where it is only a constant offset."""
+    centred = segment - segment.mean(dtype=np.float64) if len(segment) else segment
+    peak = np.abs(centred).max(initial=0.0)
+    if peak < SILENCE_PEAK:
+        raise ValueError(f"is silent in the {len(segment) / settings.sample_rate:.3f} s that are kept")
+    if settings.normalise == "zscore":
+        segment = centred / centred.std(dtype=np.float64)
+    elif settings.normalise == "peak":
+        segment = segment / np.abs(segment).max()
+    return segment.astype(np.float32)
+
+
+def _cache_key(source: NoteSource, root: Path | None, notes: pd.DataFrame, settings: WaveformSettings) -> str:
+    """The name of a cache: what was decoded, by what, and how."""
+    libraries = {"libsndfile": soundfile.__libsndfile_version__, "soxr": soxr.__version__}
+    recipe = {"version": CACHE_VERSION, "source": type(source).__name__, **libraries, **asdict(settings)}
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for note in notes.itertuples():
+        digest.update(f"\n{note.note_id}|{source.audio_key(root, note)}".encode())
+    return digest.hexdigest()[:24]
+
+
+def _is_complete(folder: Path, count: int, settings: WaveformSettings) -> bool:
+    """Whether ``folder`` holds the waveforms of ``count`` notes (a copy cut short does not)."""
+    try:
+        there = (folder / "samples.f32").stat().st_size
+    except OSError:
+        return False
+    return there == count * settings.length * 4 and (folder / "index.npz").is_file()
+
+
+def _build(
+    source: NoteSource,
+    root: Path | None,
+    notes: pd.DataFrame,
+    settings: WaveformSettings,
+    folder: Path,
+    workers: int | None,
+    progress: bool,
+) -> None:
+    """Decode every note into a folder with a temporary name, then give it its name. The lock is held."""
+    for leftover in folder.parent.glob(f"{folder.name}.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
+    try:
+        index = _decode_all(source, root, notes, settings, temporary / "samples.f32", workers, progress)
+        np.savez(temporary / "index.npz", **index)
+        _write_bad_notes(temporary / "bad_notes.csv", notes, index["reasons"])
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _decode_all(
+    source: NoteSource,
+    root: Path | None,
+    notes: pd.DataFrame,
+    settings: WaveformSettings,
+    path: Path,
+    workers: int | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """Decode every note into ``path``, one row of ``settings.length`` samples a note.
+
+    Returns:
+        the index, N of each: ``lengths``, ``source_rates``, ``digests`` of the samples, ``reasons`` (empty: good).
+    """
+    count, row_bytes = len(notes), settings.length * 4
+    lengths, rates = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    digests, reasons = [""] * count, [""] * count
+    writing = threading.Lock()
+
+    with path.open("wb", buffering=0) as file:
+        # The rows of short notes keep holes, which cost no disk. Written rather than mapped: a full disk is then an
+        # error with a name and not a crash.
+        file.truncate(count * row_bytes)
+
+        def work(row: int, note: Any) -> None:
+            try:
+                waveform, rates[row] = _read_one(source, root, note, settings)
+            except ValueError as error:
+                reasons[row] = str(error)
+                return
+            lengths[row] = len(waveform)
+            digests[row] = hashlib.blake2b(waveform.tobytes(), digest_size=16).hexdigest()
+            with writing:
+                file.seek(row * row_bytes)
+                file.write(waveform.tobytes())
+
+        _run_all(work, list(notes.itertuples()), workers, progress)
+    return {"lengths": lengths, "source_rates": rates, "digests": np.array(digests), "reasons": np.array(reasons)}
+
+
+def _run_all(work: Any, rows: Sequence[Any], workers: int | None, progress: bool) -> None:
+    """Run ``work(row, note)`` for every note in threads, behind a progress bar.
+
+    Threads, because decoding and resampling leave the interpreter lock, and nothing is pickled.
+    """
+    console = rich.console.Console(stderr=True, quiet=not progress)
+    columns = [*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn()]
+    bar = rich.progress.Progress(*columns, console=console, transient=True, disable=not progress)
+    with bar, ThreadPoolExecutor(workers or _cores()) as pool:
+        task = bar.add_task("Decoding notes", total=len(rows))
+        futures = [pool.submit(work, row, note) for row, note in enumerate(rows)]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                bar.advance(task)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read_one(source: NoteSource, root: Path | None, note: Any, settings: WaveformSettings) -> tuple[np.ndarray, int]:
+    """Decode one note: (at most ``settings.length``,) float32 and the file's sample rate in Hz."""
+    search_s = 0.0 if settings.trim_onset_db is None else ONSET_SEARCH_S
+    samples, rate = source.read_audio(root, note, settings.duration_s + search_s + MARGIN_S)
+    return prepare_waveform(samples, rate, settings), rate
+
+
+def _write_bad_notes(path: Path, notes: pd.DataFrame, reasons: np.ndarray) -> None:
+    """Write the bad notes as a corrections file that drops them."""
+    bad = reasons != ""
+    table = pd.DataFrame({"note_id": notes.note_id[bad], "action": "drop", "midi": "", "reason": reasons[bad]})
+    table.to_csv(path, index=False)
+
+
+def _open(folder: Path, notes: pd.DataFrame, settings: WaveformSettings, on_bad_file: str) -> Waveforms:
+    """Map a complete cache; stop for its bad notes, or leave them out."""
+    with np.load(folder / "index.npz") as index:
+        lengths, rates, digests, reasons = (index[name] for name in ("lengths", "source_rates", "digests", "reasons"))
+    bad = np.flatnonzero(reasons != "")
+    dropped = {str(notes.note_id.iloc[row]): str(reasons[row]) for row in bad}
+    if len(bad) and (on_bad_file == "stop" or len(bad) == len(notes)):
+        raise BadNotesError(_bad_notes_message(notes, reasons, bad, folder), dropped)
+    kept = np.flatnonzero(reasons == "")
+    content = hashlib.sha256(f"{settings.sample_rate}".encode())
+    for row in kept:
+        content.update(f"\n{notes.note_id.iloc[row]} {digests[row]}".encode())
+    return Waveforms(
+        samples=np.memmap(folder / "samples.f32", dtype=np.float32, mode="r"),
+        starts=kept * settings.length,
+        lengths=lengths[kept],
+        sample_rate=settings.sample_rate,
+        content_hash=content.hexdigest(),
+        source_rates=rates[kept],
+        kept=kept,
+        dropped=dropped,
+    )
+
+
+def _bad_notes_message(notes: pd.DataFrame, reasons: np.ndarray, bad: np.ndarray, folder: Path) -> str:
+    """Name the bad notes, their files and the mend."""
+    lines = [f"{len(bad)} of {len(notes)} notes cannot be used:"]
+    for row in bad[:NAMED_AT_MOST]:
+        note = notes.iloc[row]
+        lines.append(f"  {note.audio or 'rendered'} (note {note.note_id}): {reasons[row]}")
+    if len(bad) > NAMED_AT_MOST:
+        lines.append(f"  and {len(bad) - NAMED_AT_MOST} more")
+    lines.append(
+        "Mend or remove the files; or drop the notes by a corrections file (--data.corrections), all of them being in "
+        f"{folder / 'bad_notes.csv'}; or go on without them by --data.on_bad_file drop."
+    )
+    return "\n".join(lines)
