@@ -1,0 +1,127 @@
+"""What the decoder makes, as the separately trained classifiers see it: FID_recon, FID_rand, CDS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_modules.note_classifier import NoteClassifier
+from metrics.consistency_diversity import consistency_diversity_score
+from metrics.frechet import frechet_distance, kernel_distance
+
+TIMBRES_AT_ONCE = 32
+"""Timbres decoded together when all pitches of many are made; bounds the memory."""
+
+
+def classifier_file(classifier_dir: Path, data_hash: str, label: str) -> Path:
+    """Where the evaluation classifier of this data and label is kept."""
+    return classifier_dir.expanduser() / data_hash / f"{label}.ckpt"
+
+
+class GenerationMetrics(L.Callback):
+    """FID_recon, FID_rand and CDS each epoch, and on all notes when testing.
+
+    The published FID is taken in the instrument classifier's features; the pitch classifier's stand beside it. CDS
+    reads the pitch classifier's posterior. Random timbres come from a generator of the callback's own, so that
+    measuring never changes the training.
+
+    Args:
+        classifier_dir: where the classifiers are kept, by data hash.
+        every_n_epochs: measure in every n-th epoch of the training.
+        timbres_each_epoch: timbres that an epoch's CDS decodes with every pitch; the test takes all scored notes.
+    """
+
+    def __init__(self, classifier_dir: Path, every_n_epochs: int = 1, timbres_each_epoch: int = 8) -> None:
+        if every_n_epochs < 1 or timbres_each_epoch < 1:
+            raise ValueError("GenerationMetrics: every_n_epochs and timbres_each_epoch must be at least 1")
+        self.classifier_dir = classifier_dir
+        self.every_n_epochs, self.timbres_each_epoch = every_n_epochs, timbres_each_epoch
+        self._classifiers: dict[str, NoteClassifier] = {}
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Load the classifiers of this data.
+
+        Raises:
+            ValueError: there is none, or it is of another data set.
+        """
+        data_hash = trainer.datamodule.data_hash  # type: ignore[attr-defined]
+        for label in ("pitch", "instrument"):
+            file = classifier_file(self.classifier_dir, data_hash, label)
+            if not file.exists():
+                raise ValueError(
+                    f"{file}: there is no {label} classifier for this data; train it by "
+                    f"`lightning fit --config configs/classifier_{label}.yaml` with the same data"
+                )
+            self._classifiers[label] = NoteClassifier.load(file).to(pl_module.device)
+
+    def _due(self, trainer: L.Trainer) -> bool:
+        return trainer.current_epoch % self.every_n_epochs == 0
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the scored notes and their latents."""
+        if self._due(trainer):
+            self._kept.append((batch.x, outputs.mu, outputs.category))
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the scored notes (loader 0) and their latents."""
+        if dataloader_idx == 0:
+            self._kept.append((batch.x, outputs.mu, outputs.category))
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log the epoch's values, as they go into the table."""
+        if self._due(trainer):
+            found = self._measure(pl_module, timbres=self.timbres_each_epoch, with_floor=False)
+            pl_module.log_dict({f"val/{name}": value for name, value in found.items()})
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log all values: the published ones, and beside them the pitch classifier's, KID and the floor."""
+        found = self._measure(pl_module, timbres=None, with_floor=True)
+        published = {f"published/{name}": found.pop(name) for name in ("fid_recon", "fid_rand", "cds")}
+        pl_module.log_dict(published | {f"honest/{name}": value for name, value in found.items()})
+
+    @torch.no_grad()
+    def _measure(self, module: Any, timbres: int | None, with_floor: bool) -> dict[str, float]:
+        x, mu, category = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
+        self._kept.clear()
+        c = F.one_hot(category, module.n_pitches).to(mu)
+        source = torch.Generator().manual_seed(0)
+        random_z = torch.randn(mu.shape, generator=source).to(mu)
+        made = {"recon": module.decode(mu, c), "rand": module.decode(random_z, c)}
+        found: dict[str, float] = {}
+        for label, classifier in self._classifiers.items():
+            prefix = "" if label == "instrument" else "pitch_"
+            real = classifier.features(x)
+            for name, frames in made.items():
+                features = classifier.features(frames)
+                found[f"{prefix}fid_{name}"] = frechet_distance(real, features)
+                if with_floor:
+                    found[f"{prefix}kid_{name}"] = kernel_distance(real, features)
+            if with_floor:
+                half = torch.randperm(len(real), generator=source).to(real.device)
+                first, second = real[half[: len(real) // 2]], real[half[len(real) // 2 :]]
+                found[f"{prefix}fid_real_halves"] = frechet_distance(first, second)
+        chosen = mu if timbres is None else mu[torch.randperm(len(mu), generator=source)[:timbres].to(mu.device)]
+        score, marginal, conditional = consistency_diversity_score(self._pitch_posteriors(module, chosen))
+        found["cds"] = float(score)
+        if with_floor:
+            found |= {"cds_marginal_entropy": float(marginal), "cds_conditional_entropy": float(conditional)}
+        return found
+
+    def _pitch_posteriors(self, module: Any, z: Tensor) -> Tensor:
+        """The pitch classifier's mean posterior for each category, over the timbres z (T, L): (K, classes), float64."""
+        total = torch.zeros((), dtype=torch.float64)
+        for part in z.split(TIMBRES_AT_ONCE):
+            frames = module.decode_all_pitches(part)
+            posterior = self._classifiers["pitch"].posterior(frames.flatten(0, 1))
+            total = total.to(z.device) + posterior.double().unflatten(0, frames.shape[:2]).sum(1)
+        return total / len(z)

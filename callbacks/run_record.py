@@ -1,0 +1,89 @@
+"""What a run leaves behind, so that its numbers can be traced: versions, machine, git revision, data, split."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from datamodules.notes import write_split
+
+RECORDED_VERSIONS = ("torch", "torchaudio", "lightning", "librosa", "numpy", "scipy", "scikit-learn", "pitch-timbre")
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write JSON atomically."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    temporary.replace(file)
+
+
+def git_revision() -> str:
+    """The commit of the code that runs, with ``+`` where files differ from it; ``unknown`` outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit, changed = (
+            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if changed else "")
+
+
+def machine() -> str:
+    """The processor (and accelerator) of this machine, in words."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = names[0] if names else name
+    gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
+    return f"{name} x {os.cpu_count()}{gpu}"
+
+
+class RunRecord(L.Callback):
+    """Write ``run.json`` and ``split.csv`` into the run's folder when a fit starts.
+
+    Args:
+        run_dir: the run's folder.
+        row: the row of the table that the run belongs to.
+        seed: the run's seed.
+    """
+
+    def __init__(self, run_dir: Path, row: str, seed: int) -> None:
+        self.run_dir, self.row, self.seed = run_dir, row, seed
+        self._started = time.monotonic()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        write_split(data.notes, data.scored, self.run_dir / "split.csv")
+        write_json(self.run_dir / "run.json", self.facts(trainer))
+
+    def facts(self, trainer: L.Trainer) -> dict[str, Any]:
+        """What the run was, as far as it is known now."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        return {
+            "row": self.row,
+            "seed": self.seed,
+            "data": data.name,
+            "data_hash": data.data_hash,
+            "n_notes": len(data.notes),
+            "n_scored": int(data.scored.sum()),
+            "git_revision": git_revision(),
+            "versions": {name: version(name) for name in RECORDED_VERSIONS} | {"python": platform.python_version()},
+            "machine": machine(),
+            "threads": torch.get_num_threads(),
+            "precision": str(trainer.precision),
+            "wall_s": round(time.monotonic() - self._started, 1),
+        }

@@ -1,0 +1,34 @@
+"""`python -m experiments`, also installed as `lightning`: every command of the project."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; modules are imported only for the command that needs them."""
+    words = sys.argv[1:] if argv is None else argv
+    command, rest = (words[0], words[1:]) if words else ("", [])
+    if command == "grid":
+        from experiments import grid
+
+        return grid.main(rest)
+    if command == "table":
+        from experiments import table
+
+        return table.main(rest)
+    if command == "doctor":
+        from experiments import doctor
+
+        return doctor.main(rest)
+    from experiments import cli
+
+    if command == "classifiers":
+        cli.train_classifiers(rest)
+    else:
+        cli.PitchTimbreCLI(words)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

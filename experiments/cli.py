@@ -1,0 +1,215 @@
+"""The command line: `lightning fit|validate|test --config configs/m6.yaml` over the project's modules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock
+from jsonargparse import Namespace, namespace_to_dict, set_parsing_settings
+from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from callbacks.generation_metrics import classifier_file
+from callbacks.run_record import RunRecord, write_json
+from datamodules.note_pairs import NotePairs
+from experiments.base_config import BaseConfigFile
+from lightning_modules.note_classifier import NoteClassifier
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+EXIT_BAD_INPUT = 2
+GRID_KEY = "PITCH_TIMBRE_GRID_KEY"
+"""The environment variable by which the grid hands a cell the key that it stores in its metrics.json."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Bad input ends the program with one line and exit status 2; PITCH_TIMBRE_TRACEBACK=1 shows where it arose."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if os.environ.get("PITCH_TIMBRE_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_BAD_INPUT) from error
+
+
+class PitchTimbreCLI(LightningCLI):
+    """LightningCLI with the project's few additions.
+
+    ``row`` and ``run_dir`` name the run; K, F and the instruments come from the data; the evaluation classifiers are
+    trained where this data has none; a fit ends with the table's metrics at the best checkpoint and the last epoch.
+    """
+
+    config: Any
+
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        super().__init__(
+            datamodule_class=NotePairs,
+            args=args,
+            run=run,
+            subclass_mode_model=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"parser_mode": "omegaconf+"},
+            load_from_checkpoint_support=False,
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser whose configuration files may name a base."""
+        parser = LightningArgumentParser(**kwargs)
+        parser.add_argument("-c", "--config", action=BaseConfigFile, help="A YAML file; it may name a `base:` file.")
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; LightningCLI's own warns that a nested run gets arguments of its own, which is meant here."""
+        self.config = parser.parse_args(args)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run's own arguments, and what the models take from the data."""
+        parser.add_argument("--row", type=str, default="run", help="The row of the table that the run belongs to.")
+        parser.add_argument("--run_dir", type=Path, default="runs/run", help="The run's folder.")
+        parser.add_argument("--classifier_dir", type=Path, default="~/.cache/pitch-timbre/classifiers")
+        parser.link_arguments("seed_everything", "data.seed")
+        for name in ("n_pitches", "n_instruments", "n_mels"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    @property
+    def settings(self) -> Any:
+        """The parsed settings of the subcommand."""
+        return self.config[self.subcommand] if self.subcommand else self.config
+
+    def before_instantiate_classes(self) -> None:
+        """Fall back to float32 where the processor has no bf16 arithmetic: emulated, it is slower than float32."""
+        trainer = self.settings.trainer
+        on_cpu = trainer.accelerator == "cpu" or not torch.accelerator.is_available()
+        if trainer.precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            print("this processor has no bf16 arithmetic: trainer.precision is 32-true")
+            trainer.precision = "32-true"
+
+    def instantiate_classes(self) -> None:
+        """Read the note table and build the models; bad input ends here, before anything is trained."""
+        with one_line_errors():
+            super().instantiate_classes()
+
+    def before_fit(self) -> None:
+        """Prepare the data and, for a row, its evaluation classifiers."""
+        with one_line_errors():
+            self.datamodule.setup()
+        if not isinstance(self.model, NoteClassifier):
+            self.ensure_classifiers()
+
+    def before_test(self) -> None:
+        """Prepare the data and its evaluation classifiers."""
+        self.before_fit()
+
+    before_validate = before_test
+
+    def ensure_classifiers(self) -> None:
+        """Train the evaluation classifiers that this data lacks, once, and keep them."""
+        data_hash, classifier_dir = self.datamodule.data_hash, self.settings.classifier_dir.expanduser()
+        for label in ("pitch", "instrument"):
+            file = classifier_file(classifier_dir, data_hash, label)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(file.with_suffix(".lock")):
+                if file.exists():
+                    continue
+                print(f"no {label} classifier for this data ({data_hash}) yet: training it first", flush=True)
+                with isolate_rng(), _kept_environment():
+                    PitchTimbreCLI(["fit", "--config", str(CONFIGS / f"classifier_{label}.yaml"), *self._same_data(file)])
+
+    def _same_data(self, file: Path) -> list[str]:
+        """Arguments that give a classifier this run's data, trainer and cache, with its files beside ``file``."""
+        data = namespace_to_dict(self.settings.data)
+        data.pop("seed")
+        data["shifts"] = {**data["shifts"], "pairs": "table", "continuous": False}
+        trainer = {name: self.settings.trainer[name] for name in ("accelerator", "precision")}
+        content = {
+            "data": data,
+            "trainer": {**trainer, "logger": False},
+            "classifier_dir": self.settings.classifier_dir,
+            "run_dir": file.with_suffix(""),
+        }
+        return ["--config", yaml.safe_dump(_plain(content))]
+
+    def after_fit(self) -> None:
+        """Keep a classifier; score a row at its best checkpoint and its last epoch, and write metrics.json."""
+        if self.trainer.interrupted:
+            return
+        best = next(c for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
+        if isinstance(self.model, NoteClassifier):
+            state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+            self.model.load_state_dict(state)
+            file = classifier_file(self.settings.classifier_dir, self.datamodule.data_hash, self.model.label)
+            self.model.keep(file)
+            print(f"kept the {self.model.label} classifier: {file}", flush=True)
+            return
+        epochs = self.trainer.current_epoch
+        scores = {"last": {"epoch": epochs - 1, **self._scores(None)}}
+        best_epoch = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["epoch"]
+        scores["best"] = {"epoch": best_epoch, **self._scores(best.best_model_path)}
+        record = next(c for c in self.trainer.callbacks if isinstance(c, RunRecord))
+        content = {
+            **record.facts(self.trainer),
+            "epochs": epochs,
+            "config_hash": self._config_hash(),
+            "grid_key": os.environ.get(GRID_KEY),
+            **scores,
+        }
+        write_json(self.settings.run_dir / "metrics.json", content)
+
+    def _scores(self, ckpt_path: str | None) -> dict[str, dict[str, float]]:
+        """The table's metrics of the model as it is, or of a checkpoint: {published: {...}, honest: {...}}."""
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, verbose=False)
+        scores: dict[str, dict[str, float]] = {"published": {}, "honest": {}}
+        for name, value in self.trainer.callback_metrics.items():
+            protocol, _, metric = name.partition("/")
+            if protocol in scores:
+                scores[protocol][metric] = float(value)
+        return scores
+
+    def _config_hash(self) -> str:
+        """A hash of the settings that a result depends on."""
+        settings = _plain(namespace_to_dict(self.settings))
+        for name in ("config", "run_dir", "classifier_dir", "ckpt_path"):
+            settings.pop(name, None)
+        return sha256(yaml.safe_dump(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _kept_environment() -> Iterator[None]:
+    """Undo what a nested run sets in the environment (its seed)."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _plain(value: Any) -> Any:
+    """Settings as plain YAML values."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Namespace):
+        return _plain(namespace_to_dict(value))
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def train_classifiers(argv: list[str]) -> None:
+    """Train the evaluation classifiers that the data of `--config ...` lacks (`python -m experiments classifiers`)."""
+    cli = PitchTimbreCLI(["--config", str(CONFIGS / "base.yaml"), *argv], run=False)
+    with one_line_errors():
+        cli.datamodule.setup()
+    cli.ensure_classifiers()

@@ -1,0 +1,107 @@
+"""The separately trained classifiers, whose features and posteriors the generation metrics are computed in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.networks import mlp
+from lightning_modules.term_log import TermLog
+
+
+class NoteClassifier(L.LightningModule):
+    """A frame's pitch or instrument, from true labels.
+
+    Args:
+        label: which label is learned.
+        n_pitches: K; the CLI takes it from the data.
+        n_instruments: how many instruments; the CLI takes it from the data.
+        n_mels: F; the CLI takes it from the data.
+        width: features of each layer; the last hidden layer's are the features of the Frechet distance.
+        learning_rate: of Adam.
+    """
+
+    def __init__(
+        self,
+        label: Literal["pitch", "instrument"],
+        n_pitches: int = 82,
+        n_instruments: int = 12,
+        n_mels: int = 256,
+        width: int = 512,
+        learning_rate: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.label, self.learning_rate = label, learning_rate
+        self._arguments = {
+            "label": label,
+            "n_pitches": n_pitches,
+            "n_instruments": n_instruments,
+            "n_mels": n_mels,
+            "width": width,
+        }
+        self.body = mlp(n_mels, width)
+        self.head = nn.Linear(width, n_pitches if label == "pitch" else n_instruments)
+        self.terms_log = TermLog(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, F) frames to the last hidden layer, (B, width)."""
+        return self.body(x)
+
+    def posterior(self, x: Tensor) -> Tensor:
+        """(B, F) frames to class probabilities, (B, classes), float32."""
+        return self.head(self.body(x)).float().softmax(-1)
+
+    def _step(self, batch: Any, stage: str) -> Tensor:
+        logits = self.head(self.body(batch.x)).float()
+        truth = getattr(batch, self.label)
+        loss = F.cross_entropy(logits, truth)
+        accuracy = 100 * (logits.argmax(-1) == truth).float().mean()
+        self.terms_log.add(stage, {"loss/total": loss, "accuracy": accuracy}, len(batch.x))
+        return loss
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Cross-entropy of a batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Cross-entropy and accuracy (%) of the scored notes."""
+        self._step(batch, "val")
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's loss."""
+        self.terms_log.flush("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's loss."""
+        self.terms_log.flush("val")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+
+    @classmethod
+    def load(cls, file: Path) -> NoteClassifier:
+        """Read a kept classifier, in evaluation mode.
+
+        Raises:
+            ValueError: the file is not such a checkpoint.
+        """
+        try:
+            kept = torch.load(file, map_location="cpu", weights_only=True)
+            classifier = cls(**kept["arguments"])
+            classifier.load_state_dict(kept["state_dict"])
+        except Exception as error:
+            raise ValueError(f"{file}: not a classifier checkpoint ({error}); delete it to train a new one") from error
+        return classifier.eval().requires_grad_(False)
+
+    def keep(self, file: Path) -> None:
+        """Write what :meth:`load` reads, atomically."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.tmp")
+        torch.save({"arguments": self._arguments, "state_dict": self.state_dict()}, temporary)
+        temporary.replace(file)
