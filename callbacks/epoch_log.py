@@ -12,7 +12,6 @@ import pandas as pd
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-
 SECONDS_BETWEEN_WRITES = 2.0
 
 
@@ -66,7 +65,10 @@ class EpochLog(Logger):
         self._begun = True
         if epoch > 0 and self.file.exists():
             kept = pd.read_csv(self.file)
-            self._rows = {int(row["epoch"]): row for row in kept[kept.epoch < epoch].to_dict("records")}
+            self._rows = {
+                int(row["epoch"]): {str(k): v for k, v in row.items()}
+                for row in kept[kept.epoch < epoch].to_dict("records")
+            }
 
     @rank_zero_only
     def save(self) -> None:

@@ -36,7 +36,7 @@ class GenerationMetrics(L.Callback):
         timbres_each_epoch: timbres that an epoch's CDS decodes with every pitch; the test takes all scored notes.
     """
 
-    def __init__(self, classifier_dir: Path, every_n_epochs: int = 1, timbres_each_epoch: int = 8) -> None:
+    def __init__(self, classifier_dir: Path, every_n_epochs: int = 1, timbres_each_epoch: int = 4) -> None:
         if every_n_epochs < 1 or timbres_each_epoch < 1:
             raise ValueError("GenerationMetrics: every_n_epochs and timbres_each_epoch must be at least 1")
         self.classifier_dir = classifier_dir

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -63,10 +63,12 @@ class LatentMetrics(L.Callback):
         scored, fitted = _gather(self._scored), _gather(self._fitted)
         self._scored.clear()
         self._fitted.clear()
-        values = {}
-        for protocol, select, fit in (("published", "scored", scored), ("honest", "fit", fitted)):
+        values: dict[str, float] = {}
+        for protocol, fit in (("published", scored), ("honest", fitted)):
+            select: Literal["scored", "fit"] = "scored" if protocol == "published" else "fit"
             pitch, instrument = (
-                100 * probe_accuracy(scored[2], scored[label], fitted[2], fitted[label], select=select) for label in (1, 3)
+                100 * probe_accuracy(scored[2], scored[label], fitted[2], fitted[label], select=select)
+                for label in (1, 3)
             )
             values |= {f"{protocol}/pitch": pitch, f"{protocol}/instrument": instrument}
             values[f"{protocol}/combine"] = (instrument + 100 - pitch) / 2

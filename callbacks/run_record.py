@@ -27,6 +27,15 @@ def write_json(file: Path, content: Any) -> None:
     temporary.replace(file)
 
 
+def read_json(file: Path) -> dict[str, Any]:
+    """What :func:`write_json` wrote; empty where there is no such file or it was cut short."""
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def git_revision() -> str:
     """The commit of the code that runs, with ``+`` where files differ from it; ``unknown`` outside a checkout."""
     here = Path(__file__).parent
@@ -45,7 +54,9 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         name = names[0] if names else name
     gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
     return f"{name} x {os.cpu_count()}{gpu}"
@@ -58,10 +69,14 @@ class RunRecord(L.Callback):
         run_dir: the run's folder.
         row: the row of the table that the run belongs to.
         seed: the run's seed.
+
+    Attributes:
+        config_hash: a hash of the run's settings; the CLI sets it.
     """
 
     def __init__(self, run_dir: Path, row: str, seed: int) -> None:
         self.run_dir, self.row, self.seed = run_dir, row, seed
+        self.config_hash = ""
         self._started = time.monotonic()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -76,6 +91,7 @@ class RunRecord(L.Callback):
         return {
             "row": self.row,
             "seed": self.seed,
+            "config_hash": self.config_hash,
             "data": data.name,
             "data_hash": data.data_hash,
             "n_notes": len(data.notes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import exp
+from typing import Any
 
 import lightning as L
 
@@ -22,6 +23,6 @@ class TemperatureAnnealing(L.Callback):
             raise ValueError(f"temperature: rate {rate} must not be negative and lowest {lowest} must be positive")
         self.rate, self.lowest = rate, lowest
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Anneal."""
         pl_module.temperature.fill_(max(self.lowest, exp(-self.rate * trainer.current_epoch)))

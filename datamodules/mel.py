@@ -53,7 +53,9 @@ class MelSettings:
         if not 0 <= self.fmin_hz < self.fmax_hz:
             raise ValueError(f"data.mel: fmin_hz {self.fmin_hz} must lie below fmax_hz {self.fmax_hz}")
         if self.frame_s < 0 or (self.frame_index is not None and self.frame_index < 0):
-            raise ValueError(f"data.mel: frame_s {self.frame_s} and frame_index {self.frame_index} must not be negative")
+            raise ValueError(
+                f"data.mel: frame_s {self.frame_s} and frame_index {self.frame_index} must not be negative"
+            )
         if not 0 <= self.floor_quantile < 1:
             raise ValueError(f"data.mel.floor_quantile is {self.floor_quantile}; it must lie in [0, 1)")
         if self.floor_db is not None and self.floor_db <= 0:

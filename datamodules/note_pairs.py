@@ -68,7 +68,9 @@ class ShiftSettings:
         if not self.lowest <= 0 <= self.highest:
             raise ValueError(f"data.shifts: {self.lowest}..{self.highest} must hold 0, the unshifted frame")
         if self.continuous and self.pairs == "table":
-            raise ValueError("data.shifts.continuous needs data.shifts.pairs: on_the_fly; a table holds whole semitones")
+            raise ValueError(
+                "data.shifts.continuous needs data.shifts.pairs: on_the_fly; a table holds whole semitones"
+            )
 
 
 class EpochSampler(Sampler):
@@ -137,7 +139,7 @@ class NotePairs(L.LightningDataModule):
         corrections: Path | None = None,
         waveforms: WaveformSettings = WaveformSettings(),  # noqa: B008 - frozen
         mel: MelSettings = MelSettings(),  # noqa: B008
-        shifts: ShiftSettings = ShiftSettings(),  # noqa: B008
+        shifts: ShiftSettings = ShiftSettings(),
         split: SplitSettings = SplitSettings(),  # noqa: B008
         pitch_range: tuple[int, int] | None = None,
         on_bad_file: Literal["stop", "drop"] = "stop",
@@ -237,7 +239,9 @@ class NotePairs(L.LightningDataModule):
         whole = range(self.shifts.lowest, self.shifts.highest + 1) if self.shifts.pairs == "table" else [0]
         self._log_frames = torch.stack(
             [
-                torch.cat([self._log_mel(part, torch.full((len(part),), shift)) for part in context.split(NOTES_AT_ONCE)])
+                torch.cat(
+                    [self._log_mel(part, torch.full((len(part),), shift)) for part in context.split(NOTES_AT_ONCE)]
+                )
                 for shift in whole
             ],
             dim=1,
@@ -255,7 +259,8 @@ class NotePairs(L.LightningDataModule):
         if kept * rate < needed:
             raise ValueError(
                 f"data.waveforms.duration_s is {kept:g} s, but the frame at {self.mel.centre(rate) / rate:.3f} s needs "
-                f"{needed / rate:.3f} s; set data.waveforms.duration_s to at least {np.ceil(needed / rate * 100) / 100:g}"
+                f"{needed / rate:.3f} s; set data.waveforms.duration_s to at least "
+                f"{np.ceil(needed / rate * 100) / 100:g}"
             )
 
     def _keep_good(self, waveforms: Waveforms, needed: int) -> Waveforms:
@@ -268,8 +273,8 @@ class NotePairs(L.LightningDataModule):
             return waveforms
         first = int(np.flatnonzero(short)[0])
         what = (
-            f"{int(short.sum())} note(s) end before the frame's longest (shifted) window does, at {needed / rate:.3f} s; "
-            f"the first is {self.notes.note_id[first]!r} of {waveforms.lengths[first] / rate:.3f} s"
+            f"{int(short.sum())} note(s) end before the frame's longest (shifted) window, {needed / rate:.3f} s; the "
+            f"first is {self.notes.note_id[first]!r} of {waveforms.lengths[first] / rate:.3f} s"
         )
         if self.on_bad_file == "stop" or short.all():
             raise ValueError(f"{what}; set data.on_bad_file: drop, or an earlier data.mel.frame_s")
@@ -299,8 +304,8 @@ class NotePairs(L.LightningDataModule):
         other = {k: v for k, v in state_dict["mel"].items() if v != asdict(self.mel)[k]}
         if other:
             raise ValueError(
-                f"the checkpoint was trained with other mel settings ({', '.join(f'{k}: {v}' for k, v in other.items())}); "
-                "give the same under data.mel"
+                f"the checkpoint was trained with other mel settings "
+                f"({', '.join(f'{k}: {v}' for k, v in other.items())}); give the same under data.mel"
             )
         self.scale = FrameScale(**state_dict["scale"])
         if self._log_frames is not None:
@@ -336,7 +341,8 @@ class NotePairs(L.LightningDataModule):
             indices: (B,) rows of the note table.
             semitones: (B,) shifts; whole numbers unless the pairs are made on the fly.
         """
-        assert self._frames is not None and self._labels is not None and self.scale is not None, "call setup() first"
+        if self._frames is None or self._labels is None or self.scale is None:
+            raise RuntimeError("call setup() before pairs()")
         if self._frames.device != indices.device:
             self._move(indices.device)
         origin = -self.shifts.lowest if self.shifts.pairs == "table" else 0
@@ -352,7 +358,8 @@ class NotePairs(L.LightningDataModule):
 
     def _move(self, device: torch.device) -> None:
         """Keep frames (or samples) and labels where the batches are, for the rest of the run."""
-        assert self._frames is not None and self._labels is not None
+        assert self._frames is not None
+        assert self._labels is not None
         self._frames = self._frames.to(device)
         self._labels = (self._labels[0].to(device), self._labels[1].to(device))
         self._context = None if self._context is None else self._context.to(device)

@@ -86,7 +86,9 @@ class SplitSettings:
         if not 0 < self.validation_share < 1:
             raise ValueError(f"data.split.validation_share is {self.validation_share}; it must lie between 0 and 1")
         if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
-            raise ValueError(f"data.split: fold {self.fold} of {self.folds} folds; give folds >= 2 and 0 <= fold < folds")
+            raise ValueError(
+                f"data.split: fold {self.fold} of {self.folds} folds; give folds >= 2 and 0 <= fold < folds"
+            )
 
 
 def split_notes(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
@@ -125,6 +127,12 @@ def _cut(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
             f"instrument {poor.index[0]!r} has {poor.iloc[0]} {unit}, too few for the {settings.kind} split, which "
             f"needs {needed}; leave the instrument out or add notes"
         )
+    n_scored, n_instruments = int(np.ceil(settings.validation_share * len(notes))), notes.instrument.nunique()
+    if settings.kind == "random" and not settings.folds and n_scored < n_instruments:
+        raise ValueError(
+            f"{n_scored} scored notes cannot hold one of each of {n_instruments} instruments; set "
+            "data.split.validation_share higher, or add notes"
+        )
     if settings.kind == "instruments" and groups.nunique() < max(2, settings.folds or 2):
         raise ValueError(f"{groups.nunique()} instrument(s) cannot be split by instrument into {n_folds} folds")
     splitter: Any
@@ -132,7 +140,9 @@ def _cut(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
         shuffle_split = StratifiedShuffleSplit if settings.kind == "random" else GroupShuffleSplit
         splitter = shuffle_split(n_splits=1, test_size=settings.validation_share, random_state=settings.seed)
     else:
-        fold_split = {"random": StratifiedKFold, "grouped": StratifiedGroupKFold, "instruments": GroupKFold}[settings.kind]
+        fold_split = {"random": StratifiedKFold, "grouped": StratifiedGroupKFold, "instruments": GroupKFold}[
+            settings.kind
+        ]
         splitter = fold_split(n_splits=n_folds, shuffle=True, random_state=settings.seed)
     parts = list(splitter.split(notes, notes.instrument, None if settings.kind == "random" else groups))
     scored = np.zeros(len(notes), dtype=bool)
@@ -173,7 +183,8 @@ def _read_split(notes: pd.DataFrame, file: Path) -> np.ndarray:
     if part.isna().any() or len(recorded) != len(notes):
         odd = set(notes.note_id) ^ set(recorded.note_id)
         raise ValueError(
-            f"{file}: recorded for other notes ({len(odd)} differ, {min(odd)!r} among them); delete it to cut a new split"
+            f"{file}: recorded for other notes ({len(odd)} differ, {min(odd)!r} among them); "
+            "delete it to cut a new split"
         )
     return (part == "validation").to_numpy()
 

@@ -38,7 +38,9 @@ def shifted_power(context: Tensor, semitones: Tensor, n_fft: int) -> Tensor:
     """
     reach, bins = context.shape[-1] // 2, n_fft // 2 + 1
     if reach < context_reach(n_fft, float(semitones.max())):
-        raise ValueError(f"a shift of {float(semitones.max()):g} semitones needs a longer context than +-{reach} samples")
+        raise ValueError(
+            f"a shift of {float(semitones.max()):g} semitones needs a longer context than +-{reach} samples"
+        )
     with torch.autocast(context.device.type, enabled=False):
         intervals, which = torch.unique(semitones.double().cpu(), return_inverse=True)
         which = which.to(context.device)
@@ -66,7 +68,7 @@ def _transforms(intervals: Tensor, reach: int, n_fft: int) -> tuple[Tensor, Tens
     chirp_in = torch.polar(torch.ones_like(window), -_phase(n, length))
     kernel = torch.polar(torch.ones(len(intervals), len(lag), dtype=torch.float64), _phase(lag, length))
     kernel = torch.fft.fft(kernel, n=next_fast_len(len(lag)))
-    audible = k < length / 2
+    audible = k <= length / 2
     return window.float(), chirp_in.to(torch.complex64), kernel.to(torch.complex64), audible, ratio
 
 

@@ -186,31 +186,33 @@ def prepare_waveform(samples: np.ndarray, rate: int, settings: WaveformSettings)
     wild = ~(np.abs(mono) < LARGEST_SAMPLE)  # true for NaN as well
     if wild.any():
         raise ValueError(f"holds {np.count_nonzero(wild)} NaN, infinite or absurdly large samples")
-    mono = np.asarray(mono, dtype=np.float32)
-    if rate != settings.sample_rate:
+    # A constant offset is taken out while resampling: the resampler would ring where it begins.
+    offset = mono.mean(dtype=np.float64)
+    mono = np.asarray(mono - offset, dtype=np.float32)
+    if rate != settings.sample_rate and len(mono):
         mono = soxr.resample(mono, rate, settings.sample_rate)
     if settings.trim_onset_db is not None:
         mono = mono[_onset(mono, settings.trim_onset_db) :]
-    return _level(mono[: settings.length], settings)
+    return _level(mono[: settings.length], offset, settings)
 
 
 def _onset(mono: np.ndarray, threshold_db: float) -> int:
-    """The first sample within ``threshold_db`` of the peak of ``mono`` (T,), measured around its mean."""
-    magnitude = np.abs(mono - mono.mean(dtype=np.float64)) if len(mono) else mono
+    """The first sample within ``threshold_db`` of the peak of ``mono`` (T,)."""
+    magnitude = np.abs(mono)
     return int(np.argmax(magnitude >= magnitude.max(initial=0.0) * 10 ** (threshold_db / 20)))
 
 
-def _level(segment: np.ndarray, settings: WaveformSettings) -> np.ndarray:
-    """Normalise the level of ``segment`` (T,); refuse silence, also where it is only a constant offset."""
+def _level(segment: np.ndarray, offset: float, settings: WaveformSettings) -> np.ndarray:
+    """Normalise the level of ``segment`` (T,), from which ``offset`` was taken; refuse silence."""
     centred = segment - segment.mean(dtype=np.float64) if len(segment) else segment
-    peak = np.abs(centred).max(initial=0.0)
-    if peak < SILENCE_PEAK:
+    if np.abs(centred).max(initial=0.0) < SILENCE_PEAK:
         raise ValueError(f"is silent in the {len(segment) / settings.sample_rate:.3f} s that are kept")
     if settings.normalise == "zscore":
-        segment = centred / centred.std(dtype=np.float64)
-    elif settings.normalise == "peak":
+        return np.asarray(centred / centred.std(dtype=np.float64), dtype=np.float32)
+    segment = segment + offset
+    if settings.normalise == "peak":
         segment = segment / np.abs(segment).max()
-    return segment.astype(np.float32)
+    return np.asarray(segment, dtype=np.float32)
 
 
 def _cache_key(source: NoteSource, root: Path | None, notes: pd.DataFrame, settings: WaveformSettings) -> str:

@@ -10,16 +10,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 import yaml
 from filelock import FileLock
 from jsonargparse import Namespace, namespace_to_dict, set_parsing_settings
-from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from callbacks.generation_metrics import classifier_file
-from callbacks.run_record import RunRecord, write_json
+from callbacks.run_record import RunRecord, read_json, write_json
 from datamodules.note_pairs import NotePairs
 from experiments.base_config import BaseConfigFile
 from lightning_modules.note_classifier import NoteClassifier
@@ -101,18 +102,40 @@ class PitchTimbreCLI(LightningCLI):
         with one_line_errors():
             super().instantiate_classes()
 
-    def before_fit(self) -> None:
+    def before_test(self) -> None:
         """Prepare the data and, for a row, its evaluation classifiers."""
         with one_line_errors():
             self.datamodule.setup()
         if not isinstance(self.model, NoteClassifier):
             self.ensure_classifiers()
 
-    def before_test(self) -> None:
-        """Prepare the data and its evaluation classifiers."""
-        self.before_fit()
-
     before_validate = before_test
+
+    def before_fit(self) -> None:
+        """Prepare as for a test; go on from the last checkpoint where the same run was stopped."""
+        self.before_test()
+        self._record.config_hash = self._config_hash()
+        if self.settings.ckpt_path is None:
+            self.config_init[self.subcommand]["ckpt_path"] = self._resume_point()
+
+    @property
+    def _record(self) -> RunRecord:
+        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return next(callback for callback in callbacks if isinstance(callback, RunRecord))
+
+    def _resume_point(self) -> Path | None:
+        """The last checkpoint of this very run: the same settings on the same data. Those of another are removed."""
+        last = self.settings.run_dir / "checkpoints" / "last.ckpt"
+        if not last.exists():
+            return None
+        before = read_json(self.settings.run_dir / "run.json")
+        now = {"config_hash": self._record.config_hash, "data_hash": self.datamodule.data_hash}
+        if {name: before.get(name) for name in now} == now:
+            print(f"going on from {last}", flush=True)
+            return last
+        print(f"{last} is of other settings or data: starting anew", flush=True)
+        last.unlink()
+        return None
 
     def ensure_classifiers(self) -> None:
         """Train the evaluation classifiers that this data lacks, once, and keep them."""
@@ -125,7 +148,9 @@ class PitchTimbreCLI(LightningCLI):
                     continue
                 print(f"no {label} classifier for this data ({data_hash}) yet: training it first", flush=True)
                 with isolate_rng(), _kept_environment():
-                    PitchTimbreCLI(["fit", "--config", str(CONFIGS / f"classifier_{label}.yaml"), *self._same_data(file)])
+                    PitchTimbreCLI(
+                        ["fit", "--config", str(CONFIGS / f"classifier_{label}.yaml"), *self._same_data(file)]
+                    )
 
     def _same_data(self, file: Path) -> list[str]:
         """Arguments that give a classifier this run's data, trainer and cache, with its files beside ``file``."""
@@ -157,11 +182,9 @@ class PitchTimbreCLI(LightningCLI):
         scores = {"last": {"epoch": epochs - 1, **self._scores(None)}}
         best_epoch = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["epoch"]
         scores["best"] = {"epoch": best_epoch, **self._scores(best.best_model_path)}
-        record = next(c for c in self.trainer.callbacks if isinstance(c, RunRecord))
         content = {
-            **record.facts(self.trainer),
+            **self._record.facts(self.trainer),
             "epochs": epochs,
-            "config_hash": self._config_hash(),
             "grid_key": os.environ.get(GRID_KEY),
             **scores,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import create_dct
@@ -11,7 +13,7 @@ def mlp(n_in: int, width: int = 512, n_layers: int = 3) -> nn.Sequential:
     """Linear -> tanh -> BatchNorm, ``n_layers`` times, from ``n_in`` features to ``width``."""
     sizes = [n_in] + [width] * n_layers
     layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.Tanh(), nn.BatchNorm1d(b)]
     return nn.Sequential(*layers)
 
@@ -28,6 +30,7 @@ class TimbreEncoder(nn.Module):
 
     def __init__(self, n_mels: int, n_latent: int, width: int = 512, n_mfcc: int = 30) -> None:
         super().__init__()
+        self.dct: Tensor
         self.register_buffer("dct", create_dct(n_mfcc, n_mels, "ortho"), persistent=False)
         self.body = mlp(n_mfcc, width)
         self.head = nn.Linear(width, 2 * n_latent)
@@ -72,17 +75,18 @@ class Decoder(nn.Module):
     def __init__(self, n_mels: int, n_latent: int, n_pitches: int, width: int = 512) -> None:
         super().__init__()
         self.n_latent = n_latent
-        self.body = mlp(n_latent + n_pitches, width)
+        first, *rest = mlp(n_latent + n_pitches, width)
+        assert isinstance(first, nn.Linear)
+        self.first, self.rest = first, nn.Sequential(*rest)
         self.head = nn.Linear(width, n_mels)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """Z (B, L) and c (B, K), one-hot or a distribution, to frames (B, F), float32."""
-        return torch.tanh(self.head(self.body(torch.cat([z, c], dim=-1))).float())
+        return torch.tanh(self.head(self.rest(self.first(torch.cat([z, c], dim=-1)))).float())
 
     def all_pitches(self, z: Tensor) -> Tensor:
         """Z (T, L) to the frames of every pitch with every timbre, (K, T, F), float32."""
-        first, rest = self.body[0], self.body[1:]
-        timbre = nn.functional.linear(z, first.weight[:, : self.n_latent], first.bias)
-        pitch = first.weight[:, self.n_latent :].T
-        hidden = rest((pitch.unsqueeze(1) + timbre.unsqueeze(0)).flatten(0, 1))
+        timbre = nn.functional.linear(z, self.first.weight[:, : self.n_latent], self.first.bias)
+        pitch = self.first.weight[:, self.n_latent :].T
+        hidden = self.rest((pitch.unsqueeze(1) + timbre.unsqueeze(0)).flatten(0, 1))
         return torch.tanh(self.head(hidden).float()).unflatten(0, (len(pitch), len(z)))

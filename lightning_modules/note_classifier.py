@@ -96,7 +96,9 @@ class NoteClassifier(L.LightningModule):
             classifier = cls(**kept["arguments"])
             classifier.load_state_dict(kept["state_dict"])
         except Exception as error:
-            raise ValueError(f"{file}: not a classifier checkpoint ({error}); delete it to train a new one") from error
+            raise ValueError(
+                f"{file}: not a classifier checkpoint ({type(error).__name__}); delete it to train a new one"
+            ) from error
         return classifier.eval().requires_grad_(False)
 
     def keep(self, file: Path) -> None:

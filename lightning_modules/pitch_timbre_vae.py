@@ -69,6 +69,7 @@ class PitchTimbreVAE(L.LightningModule):
         self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
         self.pitch_encoder = PitchEncoder(n_mels, n_pitches, width)
         self.decoder = Decoder(n_mels, n_latent, n_pitches, width)
+        self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(1.0))
         self.terms_log = TermLog(self)
 
@@ -79,7 +80,9 @@ class PitchTimbreVAE(L.LightningModule):
         if not self.training:
             return Latents(mu, logvar, logits, mu, F.one_hot(logits.argmax(-1), self.n_pitches).to(mu))
         z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
-        return Latents(mu, logvar, logits, z, F.gumbel_softmax(logits, self.temperature, hard=True))
+        # The temperature stays a tensor: reading its value would wait for the device.
+        c = F.gumbel_softmax(logits, self.temperature, hard=True)  # type: ignore[arg-type]
+        return Latents(mu, logvar, logits, z, c)
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         """Z (B, L) and c (B, K) to frames (B, F)."""
@@ -145,11 +148,11 @@ class PitchTimbreVAE(L.LightningModule):
         loss, note = self._step(batch, "train")
         return {"loss": loss, "category": note.category}
 
-    def validation_step(self, batch: Any, batch_idx: int) -> Latents:
+    def validation_step(self, batch: Any, batch_idx: int) -> Latents:  # type: ignore[override]
         """The same loss without noise, for model selection; returns the latents of the notes."""
         return self._step(batch, "val")[1]
 
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Latents:
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Latents:  # type: ignore[override]
         """The latents of the notes; the metrics are callbacks."""
         return self.encode(batch.x)
 

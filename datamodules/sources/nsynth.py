@@ -1,0 +1,106 @@
+"""NSynth: four-second notes at 16 kHz, described by examples.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from datamodules.notes import check_notes
+from datamodules.sources.files import FileSource, check_choice, first_few, require_root
+
+SAMPLE_RATE = 16_000
+_FIELDS = ("pitch", "velocity", "instrument_str", "instrument_family_str", "instrument_source_str")
+
+
+class NSynthSource(FileSource):
+    """Notes of NSynth: a folder with ``examples.json`` and ``audio/``, or a folder of such folders.
+
+    ``group`` is the name of the folder that holds a note (``nsynth-train`` ...); ``dynamic`` is the MIDI velocity.
+
+    Args:
+        sources: which of ``acoustic``, ``electronic``, ``synthetic`` to take. All where ``None``.
+        families: the instrument families to take (``flute``, ``brass`` ...). All where ``None``.
+        instrument: what counts as the instrument: its ``family`` (11) or the ``individual`` one (1,006).
+        velocities: the MIDI velocities to take (25, 50, 75, 100, 127). All where ``None``.
+    """
+
+    def __init__(
+        self,
+        sources: list[str] | None = None,
+        families: list[str] | None = None,
+        instrument: Literal["family", "individual"] = "family",
+        velocities: list[int] | None = None,
+    ) -> None:
+        self.sources = sources
+        self.families = families
+        self.instrument = instrument
+        self.velocities = None if velocities is None else [str(velocity) for velocity in velocities]
+
+    def read_notes(self, root: Path | None) -> pd.DataFrame:
+        """Read the note table from examples.json, and say what 16 kHz means for the frames.
+
+        Raises:
+            ValueError: there is no examples.json, it lacks a field, or the filters leave nothing.
+        """
+        root = require_root(root)
+        table = pd.DataFrame(_examples(root))
+        filters = {
+            "instrument_source_str": self.sources,
+            "instrument_family_str": self.families,
+            "velocity": self.velocities,
+        }
+        for column, wanted in filters.items():
+            check_choice(wanted, set(table[column]), column, "NSynth")
+        for column, wanted in filters.items():
+            table = table[table[column].isin(wanted)] if wanted is not None else table
+        name = "instrument_family_str" if self.instrument == "family" else "instrument_str"
+        notes = pd.DataFrame(
+            {
+                "note_id": table.note_id,
+                "midi": table.pitch,
+                "instrument": table[name],
+                "dynamic": table.velocity,
+                "group": table.group,
+                "audio": table.audio,
+                "offset_s": 0.0,
+            }
+        )
+        print(
+            f"NSynth: recorded at {SAMPLE_RATE:,} Hz, so there is nothing above {SAMPLE_RATE // 2:,} Hz: "
+            f"keep data.mel.fmax_hz at or below that"
+        )
+        return check_notes(notes, "NSynth")
+
+
+def _examples(root: Path) -> Iterator[dict[str, Any]]:
+    """Yield the fields of every note of every examples.json in ``root`` or one folder below."""
+    files = [root / "examples.json"] if (root / "examples.json").is_file() else sorted(root.glob("*/examples.json"))
+    if not files:
+        raise ValueError(f"NSynth: no examples.json in {root} nor in a folder below it; check --data.root")
+    for file in files:
+        folder = file.parent.relative_to(root)
+        for note_id, example in _read_examples(file).items():
+            fields = {name: example[name] for name in _FIELDS}
+            fields["velocity"] = str(fields["velocity"])
+            audio = (folder / "audio" / f"{note_id}.wav").as_posix()
+            yield {**fields, "note_id": note_id, "audio": audio, "group": file.parent.resolve().name}
+
+
+def _read_examples(file: Path) -> dict[str, dict[str, Any]]:
+    """Read one examples.json; refuse one that lacks what is needed."""
+    try:
+        examples = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: cannot be read as JSON ({error}); unpack it again") from error
+    if not isinstance(examples, dict) or not examples:
+        raise ValueError(f"{file}: holds no notes by name; is it NSynth's examples.json?")
+    poor = [
+        name for name, example in examples.items() if not isinstance(example, dict) or not set(_FIELDS) <= set(example)
+    ]
+    if poor:
+        raise ValueError(f"{file}: {len(poor)} notes lack one of {', '.join(_FIELDS)}: {first_few(poor)}")
+    return examples

@@ -1,0 +1,282 @@
+"""`python -m experiments doctor --config ...`: what to know of a data set before believing a number made from it.
+
+Nothing is corrected here: the doctor reports, and writes a corrections file that a person reads and then gives by
+``--data.corrections``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import rich.console
+import rich.progress
+import rich.table
+
+from datamodules.sources.corrections import CORRECTION_COLUMNS
+from datamodules.sources.pitches import name_from_midi
+from datamodules.sources.source import NoteSource
+from experiments.note_examination import EXAMINED_S, examine_notes
+
+NOTES_A_TASK = 32
+NAMED_AT_MOST = 12
+
+# Opinions that lie closer than this (semitones) are the same pitch.
+_SAME = 0.5
+# A note whose frames scatter more than this has no pitch to speak of.
+_STEADY = 0.6
+# A suspect must lie this near (semitones, after its instrument's tuning) to the pitch that it is said to have.
+_SURE = 0.4
+# A label's own partials below this level are not there. Weak fundamentals lie at -15 to -28 dB, noise below -35 dB.
+_ABSENT_DB = -30.0
+_DETUNED_CENTS = 15.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the doctor found.
+
+    Attributes:
+        notes: one row a note: the note table's ``note_id``, ``midi``, ``instrument``, ``audio``; what
+            :func:`experiments.note_examination.examine_note` measured; ``verdict`` of the label (``agrees``,
+            ``suspect``: another pitch is heard, for sure; ``between``: another pitch, but between two semitones;
+            ``unclear``; ``unusable``), ``semitones`` (heard minus labelled, of suspects), ``short`` and ``copy_of``.
+        tuning: instrument -> its tuning in cents relative to A4 = 440 Hz, the median of its notes.
+        needed_s: how long a note must be, in seconds.
+    """
+
+    notes: pd.DataFrame
+    tuning: pd.Series
+    needed_s: float
+
+    def corrections(self) -> pd.DataFrame:
+        """The corrections that the findings suggest, one row a note, with the columns of a corrections file.
+
+        Suspects are relabelled; notes that cannot be used, end too early or are copies of another are dropped. Labels
+        that are unclear and clipped notes stay as they are.
+        """
+        rows = []
+        for note in _rows(self.notes):
+            drop = note.fault or (f"ends at {note.duration_s:.3f} s" if note.short else "")
+            drop = drop or (f"same samples as {note.copy_of}" if note.copy_of else "")
+            if drop:
+                rows.append((note.note_id, "drop", "", drop))
+            elif note.verdict == "suspect":
+                heard = int(note.midi + note.semitones)
+                reason = (
+                    f"labelled {name_from_midi(note.midi)}, heard as {name_from_midi(heard)} ({note.semitones:+.0f})"
+                )
+                rows.append((note.note_id, "relabel", str(heard), reason))
+        return pd.DataFrame(rows, columns=list(CORRECTION_COLUMNS))
+
+    def write_corrections(self, path: Path) -> pd.DataFrame:
+        """Write :meth:`corrections` to a CSV file, atomically, and return them."""
+        corrections = self.corrections()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        corrections.to_csv(temporary, index=False)
+        temporary.replace(path)
+        return corrections
+
+    def print(self, console: rich.console.Console | None = None) -> None:
+        """Print the report: a table by instrument, then every kind of finding with its notes."""
+        console = console or rich.console.Console()
+        notes = self.notes
+        console.print(
+            f"{len(notes)} notes, {notes.instrument.nunique()} instruments, {notes.midi.nunique()} pitches "
+            f"{name_from_midi(notes.midi.min())} to {name_from_midi(notes.midi.max())} "
+            f"(MIDI {notes.midi.min()} to {notes.midi.max()}); file rates "
+            f"{', '.join(f'{rate:g} Hz' for rate in sorted(notes.rate.dropna().unique()))}"
+        )
+        console.print(_instrument_table(self))
+        for title, chosen in self.findings():
+            if len(chosen):
+                console.print(f"{title}: {len(chosen)}", style="bold", highlight=False)
+                console.print("  " + "\n  ".join(_named(chosen)), highlight=False, markup=False)
+        for instrument, cents in self.tuning.items():
+            if abs(cents) > _DETUNED_CENTS:
+                console.print(f"detuned: {instrument} is {abs(cents):.0f} cents {'sharp' if cents > 0 else 'flat'}")
+
+    def findings(self) -> list[tuple[str, pd.DataFrame]]:
+        """Each kind of finding, and the notes that have it."""
+        notes = self.notes
+        octave = (notes.verdict == "suspect") & (notes.semitones % 12 == 0)
+        return [
+            ("cannot be used", notes[notes.fault != ""]),
+            (f"end before {self.needed_s:.3f} s, where the frame's window ends", notes[notes.short]),
+            ("have the same samples as another note", notes[notes.copy_of != ""]),
+            ("clipped", notes[notes.clipped]),
+            ("labels an octave off", notes[octave]),
+            ("labels off by another interval", notes[(notes.verdict == "suspect") & ~octave]),
+            ("pitch between two semitones (not corrected)", notes[notes.verdict == "between"]),
+            ("pitch unclear (not corrected)", notes[notes.verdict == "unclear"]),
+        ]
+
+
+def examine(
+    source: NoteSource,
+    root: Path | None,
+    notes: pd.DataFrame,
+    needed_s: float,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Report:
+    """Examine every note of a data set.
+
+    Args:
+        source: where the notes come from.
+        root: the folder of the audio, or ``None`` for a source that needs none.
+        notes: the note table.
+        needed_s: how long a note must be, in seconds: the end of the frame's longest window.
+        workers: processes; one a core where ``None``.
+        progress: show a progress bar on standard error.
+    """
+    tasks = [notes.iloc[first : first + NOTES_A_TASK] for first in range(0, len(notes), NOTES_A_TASK)]
+    workers = min(workers or joblib.cpu_count(), len(tasks))
+    parallel = joblib.Parallel(workers, return_as="generator_unordered")
+    results = parallel(joblib.delayed(examine_notes)(source, root, task) for task in tasks)
+    measured = pd.DataFrame([row for task in _with_bar(results, len(tasks), progress) for row in task])
+    return diagnose(notes, measured, needed_s)
+
+
+def diagnose(notes: pd.DataFrame, measured: pd.DataFrame, needed_s: float) -> Report:
+    """Draw the conclusions from what was measured.
+
+    Args:
+        notes: the note table.
+        measured: a row a note, in any order, as of :func:`experiments.note_examination.examine_note`.
+        needed_s: how long a note must be, in seconds.
+    """
+    columns = ["duration_s", "rate", "peak_db", "level_db", "lenient", "strict", "steadiness", "hidden_db"]
+    table = notes[["note_id", "midi", "instrument", "audio"]].merge(
+        measured.reindex(columns=["note_id", "fault", "clipped", "content", *columns]), on="note_id"
+    )
+    table[columns] = table[columns].astype(float)
+    table["clipped"] = table.clipped.eq(True)
+    # Notes are read up to EXAMINED_S: one that fills it may be longer.
+    table["short"] = (table.duration_s < min(needed_s, EXAMINED_S)) & (table.fault == "")
+    lenient, strict = table.lenient - table.midi, table.strict - table.midi
+    sure = ((lenient - strict).abs() < _SAME) & (table.steadiness > _STEADY)
+    right = sure & (lenient.abs() < _SAME)
+    tuning = lenient[right].groupby(table.instrument[right]).median()
+    # An instrument of which not one note agrees with its label has no tuning to take off.
+    offset = table.instrument.map(tuning).fillna(0.0)
+    table["semitones"] = np.round(lenient - offset)
+    certain = ((lenient - offset - table.semitones).abs() <= _SURE) & ~(table.hidden_db > _ABSENT_DB)
+    agrees = ((lenient - offset).abs() <= _SAME) | ((strict - offset).abs() <= _SAME)
+    # Partials of the label that a higher note could not have say that the label is right.
+    agrees |= table.hidden_db > _ABSENT_DB
+    table["verdict"] = np.select(
+        [table.fault != "", agrees, sure & certain, sure], ["unusable", "agrees", "suspect", "between"], "unclear"
+    )
+    table["copy_of"] = _copies(table)
+    return Report(table, 100 * tuning, needed_s)
+
+
+def _copies(table: pd.DataFrame) -> pd.Series:
+    """For each note, the id of another note with the same samples that is better kept, or nothing."""
+    kept_first = table[table.fault == ""].assign(doubt=table.verdict != "agrees").sort_values(["doubt", "note_id"])
+    first = kept_first.groupby("content").note_id.transform("first")
+    return first.where(first != kept_first.note_id, "").reindex(table.index, fill_value="")
+
+
+def _instrument_table(report: Report) -> rich.table.Table:
+    """The findings by instrument."""
+    table = rich.table.Table(
+        "instrument", "notes", "pitches", "seconds", "level dB", "tuning cents",
+        "octave", "other", "between", "unclear", "short", "clipped", "copies", "unusable",
+    )  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for instrument, notes in report.notes.groupby("instrument"):
+        suspect = notes.verdict == "suspect"
+        octave = suspect & (notes.semitones % 12 == 0)
+        counts = [octave, suspect & ~octave, notes.verdict == "between", notes.verdict == "unclear"]
+        counts += [notes.short, notes.clipped, notes.copy_of != "", notes.fault != ""]
+        level = notes.level_db.dropna()
+        table.add_row(
+            str(instrument),
+            str(len(notes)),
+            f"{name_from_midi(notes.midi.min())}-{name_from_midi(notes.midi.max())}",
+            f"{notes.duration_s.min():.2f}-{notes.duration_s.max():.2f}",
+            f"{level.min():.0f} to {level.max():.0f}" if len(level) else "",
+            f"{report.tuning[instrument]:+.0f}" if instrument in report.tuning else "",
+            *(str(count) if (count := int(chosen.sum())) else "" for chosen in counts),
+        )
+    return table
+
+
+def _rows(notes: pd.DataFrame) -> Iterator[Any]:
+    """The rows of a table, with its columns as attributes."""
+    yield from notes.itertuples()
+
+
+def _named(notes: pd.DataFrame) -> Iterable[str]:
+    """Name some notes, each with what was found, and count the rest."""
+    for note in _rows(notes.head(NAMED_AT_MOST)):
+        yield f"{note.note_id}: {_found(note)}"
+    if len(notes) > NAMED_AT_MOST:
+        yield f"and {len(notes) - NAMED_AT_MOST} more"
+
+
+def _found(note: Any) -> str:
+    """What was found of a note, in a few words."""
+    if note.fault:
+        return str(note.fault)
+    if note.short:
+        return f"{note.duration_s:.3f} s"
+    if note.copy_of:
+        return f"same as {note.copy_of}"
+    if np.isnan(note.lenient):
+        return "too short to hear a pitch"
+    return f"heard {note.lenient - note.midi:+.2f} semitones from {name_from_midi(note.midi)}"
+
+
+def _with_bar(results: Iterable[list], total: int, progress: bool) -> Iterable[list]:
+    """Yield the results behind a progress bar on standard error."""
+    return rich.progress.track(
+        results,
+        "Examining notes",
+        total=total,
+        console=rich.console.Console(stderr=True),
+        transient=True,
+        disable=not progress,
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Examine the data of a configuration.
+
+    Args:
+        argv: ``--write FILE`` (where to write the corrections), ``--workers N``; the rest as for ``fit``: ``--config``,
+            ``--data.root`` ...
+    """
+    from datamodules.pitch_shift import context_reach
+    from experiments.cli import CONFIGS, PitchTimbreCLI, one_line_errors
+
+    parser = argparse.ArgumentParser(prog="python -m experiments doctor", allow_abbrev=False)
+    parser.add_argument("--write", type=Path, help="Write the suggested corrections to this CSV file.")
+    parser.add_argument("--workers", type=int, help="Processes; one a core by default.")
+    own, rest = parser.parse_known_args(list(argv))
+    with one_line_errors():
+        if own.write and own.write.exists():
+            # It may have been edited by hand, and the notes it corrects may look right now.
+            raise ValueError(f"{own.write} exists; choose another --write FILE, or delete it")
+    data = PitchTimbreCLI(["--config", str(CONFIGS / "base.yaml"), *rest], run=False).datamodule
+    rate = data.waveform_settings.sample_rate
+    needed_s = (data.mel.centre(rate) + context_reach(data.mel.n_fft, data.shifts.highest)) / rate
+    with one_line_errors():
+        report = examine(data.source, data.root, data.notes, needed_s, own.workers)
+        report.print()
+        corrections = report.write_corrections(own.write) if own.write else report.corrections()
+    actions = corrections.action.value_counts()
+    print(f"suggested: relabel {actions.get('relabel', 0)}, drop {actions.get('drop', 0)}; ", end="")
+    print(f"written to {own.write}: read it, then give --data.corrections" if own.write else "--write FILE keeps them")
+    return 0

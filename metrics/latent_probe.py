@@ -1,0 +1,210 @@
+"""How much a linear classifier reads from the latents: the probes of the timbre space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+Select = Literal["scored", "fit"]
+
+HELD_OUT = 10
+"""The honest probe chooses its epoch on one in so many of the fit notes."""
+
+
+def probe_accuracy(
+    latents: Tensor,
+    labels: Tensor,
+    fit_latents: Tensor,
+    fit_labels: Tensor,
+    n_classes: int | None = None,
+    *,
+    select: Select = "scored",
+    seed: int = 0,
+    batch_size: int = 256,
+    learning_rate: float = 3e-3,
+    max_epochs: int = 1000,
+    patience: int = 30,
+) -> float:
+    """Accuracy of a linear probe: one affine layer under softmax cross-entropy, trained by Adam on the fit notes.
+
+    Training stops after ``patience`` epochs without a better accuracy on the notes that choose the epoch. ``select``
+    says which these are: ``"scored"``, as published, takes the best accuracy that any epoch reaches on the scored
+    notes; ``"fit"`` is honest: it holds a random tenth of the fit notes out, and reports the scored accuracy of the
+    first epoch that does best on them.
+
+    Runs on the CPU in float32, with random numbers of its own: no global generator is read or changed, and gradients
+    need not be enabled.
+
+    Args:
+        latents: the scored notes' posterior means (N, L).
+        labels: the scored notes' labels (N,), integers from 0.
+        fit_latents: the posterior means (M, L) of the notes to train on.
+        fit_labels: their labels (M,), integers from 0.
+        n_classes: how many labels there are; by default one more than the highest.
+        select: the notes that choose the epoch.
+        seed: of the initial weights, the order of the notes and the held-out tenth.
+        batch_size: notes a step.
+        learning_rate: Adam's.
+        max_epochs: when to stop at the latest.
+        patience: epochs without improvement before stopping.
+
+    Returns:
+        The accuracy, a float in [0, 1].
+
+    Raises:
+        ValueError: shapes, types or ranges that do not fit, or too few fit notes to hold a tenth out.
+
+    Source:
+        Luo et al., ISMIR 2020, section 4, with their code's settings; linear probes: Alain and Bengio, "Understanding
+        intermediate layers using linear classifier probes", 2016.
+
+    Example:
+        >>> latents, labels = torch.tensor([[-1.0], [1.0]]).repeat(20, 1), torch.tensor([0, 1]).repeat(20)
+        >>> probe_accuracy(latents, labels, latents, labels)
+        1.0
+    """
+    x, y = _checked_pair("latents", latents, "labels", labels)
+    fit_x, fit_y = _checked_pair("fit_latents", fit_latents, "fit_labels", fit_labels)
+    if x.shape[1] != fit_x.shape[1]:
+        widths = f"{latents.shape[1]} and {fit_latents.shape[1]}"
+        raise ValueError(f"latents and fit_latents have {widths} columns; take both from the same encoder")
+    highest = int(max(y.max(), fit_y.max()))
+    if n_classes is None:
+        n_classes = highest + 1
+    elif n_classes <= highest:
+        raise ValueError(f"n_classes is {n_classes} but a label is {highest}; give at least {highest + 1}")
+    for name, value in (("batch_size", batch_size), ("max_epochs", max_epochs), ("patience", patience)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; give at least 1")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate is {learning_rate}; give more than 0")
+
+    generator = torch.Generator().manual_seed(seed)
+    if select == "fit":
+        held = _held_out(len(fit_x), generator)
+        select_x, select_y, fit_x, fit_y = fit_x[held], fit_y[held], fit_x[~held], fit_y[~held]
+    elif select == "scored":
+        select_x, select_y = x, y
+    else:
+        raise ValueError(f"select is {select!r}; give 'scored' (as published) or 'fit' (honest)")
+
+    best, scored, waited = -1.0, 0.0, 0
+    for weight in _epochs(fit_x, fit_y, n_classes, batch_size, learning_rate, max_epochs, generator):
+        accuracy = _accuracy(weight, select_x, select_y)
+        waited += 1
+        if accuracy > best:
+            best, waited = accuracy, 0
+            scored = accuracy if select == "scored" else _accuracy(weight, x, y)
+        if waited == patience:
+            break
+    return scored
+
+
+class LatentProbe(Metric):
+    """A linear probe of latents that come in batches; see :func:`probe_accuracy`.
+
+    Args:
+        n_classes: how many labels there are; by default one more than the highest.
+        select: the notes that choose the epoch: ``"scored"`` (as published) or ``"fit"`` (honest).
+        seed: of the probe.
+        kwargs: as ``torchmetrics.Metric``.
+    """
+
+    is_differentiable = False
+    higher_is_better = None  # an instrument is to be found in the timbre space, a pitch is not
+    full_state_update = False
+    latents: list[Tensor]
+    labels: list[Tensor]
+    fit_latents: list[Tensor]
+    fit_labels: list[Tensor]
+
+    def __init__(
+        self, n_classes: int | None = None, *, select: Select = "scored", seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.n_classes, self.select, self.seed = n_classes, select, seed
+        for state in ("latents", "labels", "fit_latents", "fit_labels"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, latents: Tensor, labels: Tensor, fit: bool) -> None:
+        """Keep latents (B, L) and labels (B,) of notes to train on (``fit``) or to score."""
+        (self.fit_latents if fit else self.latents).append(latents.detach())
+        (self.fit_labels if fit else self.labels).append(labels)
+
+    def compute(self) -> Tensor:
+        """The accuracy in [0, 1], 0-d float32."""
+        if not (self.latents and self.fit_latents):
+            missing = "fit" if self.latents else "scored"
+            raise ValueError(f"LatentProbe has no {missing} notes; call update(..., fit={missing == 'fit'})")
+        accuracy = probe_accuracy(
+            dim_zero_cat(self.latents),
+            dim_zero_cat(self.labels),
+            dim_zero_cat(self.fit_latents),
+            dim_zero_cat(self.fit_labels),
+            self.n_classes,
+            select=self.select,
+            seed=self.seed,
+        )
+        return torch.tensor(accuracy, device=self.device)
+
+
+def _checked_pair(name_x: str, x: Tensor, name_y: str, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents with a column of ones (N, L + 1), float32, and labels (N,), int64, both on the CPU."""
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"{name_x} has shape {tuple(x.shape)}; give (N, L) with at least one note")
+    if not x.isfinite().all():
+        raise ValueError(f"{name_x} has {int((~x.isfinite()).sum())} values that are NaN or infinite; drop these notes")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise ValueError(f"{name_y} has type {y.dtype}; give integers")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"{name_y} has shape {tuple(y.shape)}; give ({len(x)},), one label for each row of {name_x}")
+    if int(y.min()) < 0:
+        raise ValueError(f"{name_y} has {int(y.min())}; give labels from 0")
+    x = x.detach().float().cpu()
+    return torch.cat([x, x.new_ones(len(x), 1)], dim=1), y.cpu().long()
+
+
+def _held_out(n: int, generator: torch.Generator) -> Tensor:
+    """A mask (n,) of a random tenth."""
+    if n < HELD_OUT:
+        raise ValueError(f"fit_latents has {n} notes; give at least {HELD_OUT} for select='fit', which holds some out")
+    held = torch.zeros(n, dtype=torch.bool)
+    held[torch.randperm(n, generator=generator)[: n // HELD_OUT]] = True
+    return held
+
+
+@torch.inference_mode()
+def _epochs(
+    x: Tensor,
+    y: Tensor,
+    n_classes: int,
+    batch_size: int,
+    learning_rate: float,
+    max_epochs: int,
+    generator: torch.Generator,
+) -> Iterator[Tensor]:
+    """Train on (x, y) and yield the weights (L + 1, n_classes), bias in the last row, after each epoch.
+
+    The gradient of the cross-entropy is written out, x^T (softmax(x w) - onehot(y)) / B: for a layer this small,
+    autograd would cost more than the arithmetic, and it is not to be had in a test loop.
+    """
+    bound = (x.shape[1] - 1) ** -0.5  # torch.nn.Linear's, for weight and bias
+    weight = torch.empty(x.shape[1], n_classes).uniform_(-bound, bound, generator=generator)
+    optimizer = torch.optim.Adam([weight], lr=learning_rate, fused=True)
+    one_hot = torch.nn.functional.one_hot(y, n_classes).float()
+    for _ in range(max_epochs):
+        order = torch.randperm(len(x), generator=generator)
+        for batch, target in zip(x[order].split(batch_size), one_hot[order].split(batch_size), strict=True):
+            residual = torch.softmax(batch @ weight, dim=-1).sub_(target)
+            weight.grad = (batch.T @ residual).div_(len(batch))
+            optimizer.step()
+        yield weight
+
+
+def _accuracy(weight: Tensor, x: Tensor, y: Tensor) -> float:
+    return float(((x @ weight).argmax(-1) == y).double().mean())

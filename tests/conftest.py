@@ -1,0 +1,33 @@
+"""Small notes that every test may use, and caches that stay inside the test's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.note_pairs import NotePairs
+from datamodules.notes import SplitSettings
+from datamodules.sources.sampler import SamplerSource
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def small_pairs(cache_dir: Path) -> NotePairs:
+    """Two instruments' embedded notes, 64 of them, set up."""
+    pairs = NotePairs(
+        SamplerSource(instruments=["oboe", "cello"]),
+        split=SplitSettings(validation_share=0.25),
+        max_notes=64,
+        batch_size=16,
+        cache_dir=cache_dir,
+    )
+    pairs.setup()
+    return pairs

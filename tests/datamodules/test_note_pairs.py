@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from datamodules.mel import MelSettings
+from datamodules.note_pairs import EpochSampler, NotePairs, ShiftSettings
+from datamodules.notes import SplitSettings
+from datamodules.sources.sampler import SamplerSource, render_note
+from datamodules.waveforms import WaveformSettings
+
+
+def pairs_of(cache_dir: Path, **settings: object) -> NotePairs:
+    given: dict = {"split": SplitSettings(validation_share=0.25), "max_notes": 64, "batch_size": 16} | settings
+    return NotePairs(SamplerSource(instruments=["oboe", "cello"]), cache_dir=cache_dir, **given)
+
+
+def test_the_frame_is_librosas_scaled_to_one(small_pairs: NotePairs) -> None:
+    assert small_pairs.scale is not None
+    note = small_pairs.notes.iloc[5]
+    samples = render_note(note.instrument, note.midi, note.dynamic, 0.35)
+    samples = (samples - samples.mean()) / samples.std()
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=22050, n_fft=2048, hop_length=256, n_mels=256, fmin=20, fmax=11000
+    )
+    expected = small_pairs.scale.normalise(torch.from_numpy(np.log(mel[:, 17] + np.finfo(np.float64).eps)))
+    found = small_pairs.pairs(torch.tensor([5]), torch.tensor([0])).x[0]
+    torch.testing.assert_close(found, expected.float(), atol=2e-3, rtol=0)
+
+
+def test_table_and_on_the_fly_give_the_same_frames(cache_dir: Path, small_pairs: NotePairs) -> None:
+    fly = pairs_of(cache_dir, shifts=ShiftSettings(pairs="on_the_fly"))
+    fly.setup()
+    indices = torch.arange(64)
+    semitones = torch.arange(64) % 5 - 2
+    a, b = small_pairs.pairs(indices, semitones), fly.pairs(indices, semitones)
+    torch.testing.assert_close(a.x, b.x)
+    torch.testing.assert_close(a.x_shifted, b.x_shifted)
+    assert not torch.equal(a.x[semitones != 0], a.x_shifted[semitones != 0])
+    assert torch.equal(a.x[semitones == 0], a.x_shifted[semitones == 0])
+
+
+def test_the_scale_sees_training_notes_only(small_pairs: NotePairs) -> None:
+    train = small_pairs.pairs(torch.from_numpy(np.flatnonzero(~small_pairs.scored)), torch.zeros(48, dtype=torch.long))
+    assert train.x.max() == pytest.approx(1)
+    assert train.x.min() == -1
+
+
+def test_epochs_differ_and_are_a_function_of_seed_and_epoch() -> None:
+    def drawn(seed: int, epoch: int) -> torch.Tensor:
+        sampler = EpochSampler(torch.arange(100), 32, ShiftSettings(), seed, train=True)
+        sampler.set_epoch(epoch)
+        return torch.cat([torch.stack(batch) for batch in sampler], dim=1)
+
+    assert torch.equal(drawn(0, 3), drawn(0, 3))
+    assert not torch.equal(drawn(0, 3), drawn(0, 4))
+    assert not torch.equal(drawn(0, 3), drawn(1, 3))
+    notes, semitones = drawn(0, 3)
+    assert sorted(notes.tolist()) == list(range(100))
+    assert set(semitones.tolist()) == {-2, -1, 0, 1, 2}
+
+
+def test_scored_notes_keep_their_order_and_shifts() -> None:
+    sampler = EpochSampler(torch.arange(50), 32, ShiftSettings(), 0, train=False)
+    first = [torch.stack(batch) for batch in sampler]
+    sampler.set_epoch(9)
+    assert all(torch.equal(a, torch.stack(b)) for a, b in zip(first, sampler, strict=True))
+
+
+def test_a_last_training_batch_of_one_note_is_left_out() -> None:
+    assert [len(n) for n, _ in EpochSampler(torch.arange(33), 16, ShiftSettings(), 0, train=True)] == [16, 16]
+    assert [len(n) for n, _ in EpochSampler(torch.arange(33), 16, ShiftSettings(), 0, train=False)] == [16, 16, 1]
+
+
+def test_continuous_shifts_are_real_numbers(cache_dir: Path) -> None:
+    fly = pairs_of(cache_dir, shifts=ShiftSettings(-3, 3, pairs="on_the_fly", continuous=True))
+    fly.setup()
+    batch = next(iter(fly.train_dataloader()))
+    pair = fly.on_after_batch_transfer(batch, 0)
+    assert (pair.semitones != pair.semitones.round()).all()
+    assert pair.x_shifted is not None
+    assert pair.x_shifted.shape == pair.x.shape == (16, 256)
+
+
+def test_without_shifts_there_is_no_second_frame(cache_dir: Path) -> None:
+    pairs = pairs_of(cache_dir, shifts=ShiftSettings(0, 0))
+    pairs.setup()
+    assert pairs.pairs(torch.arange(4), torch.zeros(4)).x_shifted is None
+
+
+def test_categories_come_from_the_notes_or_a_setting(cache_dir: Path, small_pairs: NotePairs) -> None:
+    assert small_pairs.pitch_range == (small_pairs.notes.midi.min(), small_pairs.notes.midi.max())
+    assert pairs_of(cache_dir, pitch_range=(21, 108)).n_pitches == 88
+    with pytest.raises(ValueError, match=r"has MIDI pitch \d+, outside data.pitch_range 60..61"):
+        pairs_of(cache_dir, pitch_range=(60, 61))
+
+
+def test_a_late_frame_needs_longer_notes(cache_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"needs 2\.374 s; set data\.waveforms\.duration_s to at least 2\.38"):
+        pairs_of(cache_dir, mel=MelSettings(frame_index=200)).setup()
+    late = pairs_of(cache_dir, mel=MelSettings(frame_index=200), waveforms=WaveformSettings(duration_s=2.4))
+    late.setup()
+    assert late.pairs(torch.arange(3), torch.zeros(3, dtype=torch.long)).x.isfinite().all()
+
+
+def test_the_scale_survives_in_the_checkpoint(cache_dir: Path, small_pairs: NotePairs) -> None:
+    state = small_pairs.state_dict()
+    other = pairs_of(cache_dir, split=SplitSettings(validation_share=0.25, seed=5))
+    other.setup()
+    other.load_state_dict(state)
+    assert other.scale == small_pairs.scale
+    a, b = (p.pairs(torch.arange(9), torch.zeros(9, dtype=torch.long)).x for p in (small_pairs, other))
+    torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match=r"other mel settings \(n_mels: 256\)"):
+        pairs_of(cache_dir, mel=MelSettings(n_mels=128)).load_state_dict(state)
+
+
+def test_the_data_hash_follows_sound_labels_frames_and_split(cache_dir: Path, small_pairs: NotePairs) -> None:
+    again = pairs_of(cache_dir)
+    again.setup()
+    assert again.data_hash == small_pairs.data_hash
+    for changed in (
+        pairs_of(cache_dir, mel=MelSettings(n_mels=128)),
+        pairs_of(cache_dir, split=SplitSettings(validation_share=0.25, seed=1)),
+        pairs_of(cache_dir, max_notes=60),
+    ):
+        changed.setup()
+        assert changed.data_hash != small_pairs.data_hash
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"lowest": 1, "highest": -1}, {"lowest": 1, "highest": 2}, {"continuous": True}],
+)
+def test_impossible_shifts_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"data\.shifts"):
+        ShiftSettings(**wrong)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_modules.note_classifier import NoteClassifier
+
+
+def test_features_and_posterior() -> None:
+    classifier = NoteClassifier("pitch", n_pitches=20, n_mels=64, width=32).eval()
+    x = torch.randn(5, 64)
+    assert classifier.features(x).shape == (5, 32)
+    torch.testing.assert_close(classifier.posterior(x).sum(-1), torch.ones(5))
+
+
+def test_a_kept_classifier_is_the_same(tmp_path: Path) -> None:
+    classifier = NoteClassifier("instrument", n_instruments=3, n_mels=64, width=32).eval()
+    file = tmp_path / "hash" / "instrument.ckpt"
+    classifier.keep(file)
+    again = NoteClassifier.load(file)
+    x = torch.randn(5, 64)
+    assert torch.equal(classifier.posterior(x), again.posterior(x))
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    assert [path.name for path in file.parent.iterdir()] == ["instrument.ckpt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_corrupt_file_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "pitch.ckpt"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"pitch\.ckpt: not a classifier checkpoint .*delete it"):
+        NoteClassifier.load(file)
+
+
+def test_a_pickled_object_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "pitch.ckpt"
+    torch.save({"arguments": {"label": "pitch"}, "state_dict": _Bomb()}, file)
+    with pytest.raises(ValueError, match="not a classifier checkpoint"):
+        NoteClassifier.load(file)
+    assert not (tmp_path / "exploded").exists()
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("exploded"),))

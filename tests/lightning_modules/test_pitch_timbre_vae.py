@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from datamodules.note_pairs import NotePair
+from lightning_modules import objectives
+from lightning_modules.objectives import ObjectiveWeights
+from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
+
+ALL = ObjectiveWeights(**{field.name: 1.0 for field in fields(ObjectiveWeights)})
+
+
+def batch(n: int = 16, shifted: bool = True) -> NotePair:
+    torch.manual_seed(1)
+    x = torch.rand(n, 64) * 2 - 1
+    return NotePair(
+        x, x.roll(1, 1) if shifted else None, torch.randint(-2, 3, (n,)), torch.arange(n) % 20, torch.arange(n) % 3
+    )
+
+
+def model(weights: ObjectiveWeights = ALL) -> PitchTimbreVAE:
+    torch.manual_seed(0)
+    return PitchTimbreVAE(weights, n_pitches=20, n_mels=64, width=32)
+
+
+def test_the_terms_are_the_fields_of_the_weights() -> None:
+    terms, _ = model().objective_terms(batch())
+    assert set(terms) == {field.name for field in fields(ObjectiveWeights)}
+    for name in terms:
+        assert hasattr(objectives, name), f"{name}: config key, term and function share one name"
+
+
+def test_terms_of_weight_zero_are_absent() -> None:
+    terms, _ = model(ObjectiveWeights(contrast=1)).objective_terms(batch())
+    assert set(terms) == {"reconstruction", "kl_z", "kl_c", "contrast"}
+
+
+def test_each_weight_is_applied_once() -> None:
+    weights = ObjectiveWeights(**{field.name: i + 2.0 for i, field in enumerate(fields(ObjectiveWeights))})
+    terms = {field.name: torch.tensor(10.0**i) for i, field in enumerate(fields(ObjectiveWeights))}
+    assert model(weights).weighted_sum(terms) == sum((i + 2) * 10.0**i for i in range(len(terms)))
+
+
+def test_elbo_terms_are_summed_over_both_views() -> None:
+    module = model(ObjectiveWeights()).eval()
+    pair = batch()
+    both, _ = module.objective_terms(pair)
+    first, _ = module.objective_terms(pair._replace(x_shifted=None))
+    second, _ = module.objective_terms(pair._replace(x=pair.x_shifted, x_shifted=None))
+    for name in both:
+        torch.testing.assert_close(both[name], first[name] + second[name])
+
+
+def test_without_a_pair_only_the_elbo_and_labels_are_left() -> None:
+    terms, _ = model().objective_terms(batch(shifted=False))
+    assert set(terms) == {"reconstruction", "kl_z", "kl_c", "supervised"}
+
+
+def test_evaluation_has_no_noise_and_training_fresh_noise() -> None:
+    module, x = model(), batch().x
+    assert not torch.equal(module.encode(x).z, module.encode(x).z)
+    module.eval()
+    latents = module.encode(x)
+    assert torch.equal(latents.z, latents.mu)
+    assert torch.equal(latents.c.argmax(-1), latents.category)
+    assert torch.equal(latents.c, module.encode(x).c)
+
+
+def test_c_is_hard_and_passes_gradient() -> None:
+    latents = model().encode(batch().x)
+    assert torch.equal(latents.c.detach().round(), latents.c.detach())
+    assert (latents.c.sum(-1).detach() == 1).all()
+    (latents.c * torch.randn(20)).sum().backward()
+
+
+def test_swapping_the_views_swaps_the_cycle() -> None:
+    """D(z, c') and D(z', c) are both there: the term does not change when x and x' change places."""
+    module = model().eval()
+    pair = batch()
+    note, shifted = module.encode(pair.x), module.encode(pair.x_shifted)
+    torch.testing.assert_close(module._cycle(note, shifted), module._cycle(shifted, note))
+
+
+def trained_term(name: str, weight: float) -> float:
+    """A term's value after some steps on one batch with the given weight."""
+    module, pair = model(ObjectiveWeights(kl_z=0.1, kl_c=0.1, reconstruction=1.0, **{name: weight})), batch(64)
+    module.learning_rate = 3e-3
+    optimiser = module.configure_optimizers()
+    for _ in range(100):
+        loss = module.weighted_sum(module.objective_terms(pair)[0])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    module.eval()
+    module.weights = ALL
+    return float(module.objective_terms(pair)[0][name].detach())
+
+
+@pytest.mark.parametrize("name", ["regression", "contrast", "cycle", "surrogate"])
+def test_each_auxiliary_loss_lowers_its_term(name: str) -> None:
+    assert trained_term(name, 3.0) < 0.9 * trained_term(name, 0.0)
+
+
+def test_labels_do_not_reach_an_unsupervised_loss() -> None:
+    weights = ObjectiveWeights(regression=1, contrast=1, cycle=1, surrogate=1)
+    gradients = []
+    for poison in (False, True):
+        module, pair = model(weights), batch()
+        if poison:
+            pair = pair._replace(pitch=torch.full_like(pair.pitch, -7), instrument=torch.full_like(pair.instrument, -7))
+        torch.manual_seed(3)
+        module.weighted_sum(module.objective_terms(pair)[0]).backward()
+        gradients.append([parameter.grad for parameter in module.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_checkpoint_of_other_categories_is_refused() -> None:
+    checkpoint: dict = {}
+    PitchTimbreVAE(n_pitches=12, n_mels=64).on_save_checkpoint(checkpoint)
+    with pytest.raises(
+        ValueError, match=r"trained with \{'n_pitches': 12, .*this data and model have \{'n_pitches': 20"
+    ):
+        model().on_load_checkpoint(checkpoint)
+
+
+def test_the_temperature_is_in_the_state() -> None:
+    assert "temperature" in model().state_dict()
