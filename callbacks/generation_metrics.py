@@ -58,7 +58,7 @@ class GenerationMetrics(L.Callback):
                     f"{file}: there is no {label} classifier for this data; train it by "
                     f"`lightning fit --config configs/classifier_{label}.yaml` with the same data"
                 )
-            self._classifiers[label] = NoteClassifier.load(file).to(pl_module.device)
+            self._classifiers[label] = NoteClassifier.load(file, data_hash).to(pl_module.device)
 
     def _due(self, trainer: L.Trainer) -> bool:
         return trainer.current_epoch % self.every_n_epochs == 0

@@ -180,7 +180,8 @@ def prepare_waveform(samples: np.ndarray, rate: int, settings: WaveformSettings)
     Raises:
         ValueError: there is no sound in it that can be used.
     """
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    with np.errstate(all="ignore"):  # infinite samples are named below
+        mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     if len(mono) < 2:
         raise ValueError(f"holds {len(mono)} sample(s)")
     wild = ~(np.abs(mono) < LARGEST_SAMPLE)  # true for NaN as well

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -39,8 +39,36 @@ def one_line_errors() -> Iterator[None]:
     except (ValueError, OSError) as error:
         if os.environ.get("PITCH_TIMBRE_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(str(error))}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_BAD_INPUT) from error
+
+
+def one_line(message: str) -> str:
+    """What went wrong, without the list of types that were tried."""
+    noise = (
+        "Does not validate",
+        "Subtypes:",
+        "Errors:",
+        "Given value",
+        "Expected a <class 'NoneType'>",
+        "Problem with",
+    )
+    lines = [line.strip(" -") for line in message.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(noise))
+
+
+class StrictParser(LightningArgumentParser):
+    """A parser that takes no abbreviated options and says in one line what it refuses."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Refuse."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_BAD_INPUT)
 
 
 class PitchTimbreCLI(LightningCLI):
@@ -67,7 +95,7 @@ class PitchTimbreCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser whose configuration files may name a base."""
-        parser = LightningArgumentParser(**kwargs)
+        parser = StrictParser(**kwargs)
         parser.add_argument("-c", "--config", action=BaseConfigFile, help="A YAML file; it may name a `base:` file.")
         return parser
 
@@ -102,9 +130,13 @@ class PitchTimbreCLI(LightningCLI):
         with one_line_errors():
             super().instantiate_classes()
 
+    def _parse_ckpt_path(self) -> None:
+        """Leave the arguments as given: LightningCLI's own would silently replace them by a checkpoint's."""
+
     def before_test(self) -> None:
         """Prepare the data and, for a row, its evaluation classifiers."""
         with one_line_errors():
+            self._check_checkpoint()
             self.datamodule.setup()
         if not isinstance(self.model, NoteClassifier):
             self.ensure_classifiers()
@@ -117,6 +149,24 @@ class PitchTimbreCLI(LightningCLI):
         self._record.config_hash = self._config_hash()
         if self.settings.ckpt_path is None:
             self.config_init[self.subcommand]["ckpt_path"] = self._resume_point()
+
+    def _check_checkpoint(self) -> None:
+        """Refuse a checkpoint that is none, or of another model or other frames, before anything is trained."""
+        file = self.settings.ckpt_path
+        if file is None:
+            return
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            data = checkpoint[type(self.datamodule).__qualname__]
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{file}: not a checkpoint of this project ({type(error).__name__})") from error
+        try:
+            self.model.on_load_checkpoint(checkpoint)
+            self.datamodule.load_state_dict(data)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
 
     @property
     def _record(self) -> RunRecord:
@@ -175,7 +225,7 @@ class PitchTimbreCLI(LightningCLI):
             state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
             self.model.load_state_dict(state)
             file = classifier_file(self.settings.classifier_dir, self.datamodule.data_hash, self.model.label)
-            self.model.keep(file)
+            self.model.keep(file, self.datamodule.data_hash)
             print(f"kept the {self.model.label} classifier: {file}", flush=True)
             return
         epochs = self.trainer.current_epoch

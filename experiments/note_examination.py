@@ -29,6 +29,9 @@ EXAMINED_S = 3.0
 _RATE = 22_050
 _FRAME = 4096
 _HOP = 1024
+_BINS = 8 * _FRAME
+# Above this MIDI pitch (1 kHz) the lags of YIN are too coarse.
+_HIGH = 84
 _LENIENT, _STRICT = 0.2, 0.02
 # Frames that much below the loudest one (a ratio of amplitudes) are attack, release or room.
 _QUIET = 0.1
@@ -108,9 +111,11 @@ def hear_pitch(mono: np.ndarray, rate: int, midi: int) -> PitchHeard:
     mono = np.trim_zeros(mono)
     if len(mono) < _FRAME // 2:
         return PitchHeard()
+    power = _power(mono)
     lenient, lenient_steadiness = _yin(mono, _LENIENT)
     strict, strict_steadiness = _yin(mono, _STRICT)
-    return PitchHeard(lenient, strict, min(lenient_steadiness, strict_steadiness), _hidden_db(mono, lenient, midi))
+    lenient, strict = _refine(lenient, power), _refine(strict, power)
+    return PitchHeard(lenient, strict, min(lenient_steadiness, strict_steadiness), _hidden_db(power, lenient, midi))
 
 
 def _yin(mono: np.ndarray, threshold: float) -> tuple[float, float]:
@@ -132,24 +137,37 @@ def _yin(mono: np.ndarray, threshold: float) -> tuple[float, float]:
     return median, float(np.mean(np.abs(pitches - median) < 0.5))
 
 
-def _hidden_db(mono: np.ndarray, heard: float, midi: int) -> float:
+def _power(mono: np.ndarray) -> np.ndarray:
+    """The power spectrum (_BINS // 2 + 1,) of the loudest part of ``mono`` (T,)."""
+    length = min(4 * _FRAME, len(mono))
+    energy = np.concatenate([[0.0], np.cumsum(mono.astype(np.float64) ** 2)])
+    first = int(np.argmax(energy[length:] - energy[:-length]))
+    part = mono[first : first + length]
+    return np.asarray(np.abs(np.fft.rfft(part * np.hanning(len(part)), _BINS)) ** 2)
+
+
+def _refine(pitch: float, power: np.ndarray) -> float:
+    """Move a high pitch to the peak of the spectrum near it.
+
+    YIN interpolates between whole samples of lag: at 3.5 kHz, six samples a period, it is 30 cents sharp.
+    """
+    if pitch < _HIGH:
+        return pitch
+    low, high = (int(librosa.midi_to_hz(pitch + side) * _BINS / _RATE) for side in (-0.7, 0.7))
+    peak = low + int(np.argmax(power[low : high + 1]))
+    return float(librosa.hz_to_midi(peak * _RATE / _BINS))
+
+
+def _hidden_db(power: np.ndarray, heard: float, midi: int) -> float:
     """See :attr:`PitchHeard.hidden_db`."""
     multiple = round(2 ** ((heard - midi) / 12))
     if multiple < 2 or abs(midi + 12 * math.log2(multiple) - heard) > 0.6:
         return math.nan
     label_hz = float(librosa.midi_to_hz(heard)) / multiple
-    loudest = int(np.argmax(np.convolve(mono**2, np.ones(_FRAME), "same")))
-    part = mono[max(0, loudest - 2 * _FRAME) : loudest + 2 * _FRAME]
-    bins = 8 * _FRAME
-    power = np.abs(np.fft.rfft(part * np.hanning(len(part)), bins)) ** 2
     orders = np.arange(1, int(_NYQUIST_SHARE * _RATE / label_hz) + 1)
-    reach = max(1, round(0.03 * label_hz * bins / _RATE))
-    energy = np.array(
-        [
-            power[max(0, centre - reach) : centre + reach + 1].max()
-            for centre in np.rint(orders * label_hz * bins / _RATE).astype(int)
-        ]
-    )
+    centres = np.rint(orders * label_hz * _BINS / _RATE).astype(int)
+    reach = max(1, round(0.03 * label_hz * _BINS / _RATE))
+    energy = np.array([power[max(0, centre - reach) : centre + reach + 1].max() for centre in centres])
     shared = orders % multiple == 0
     return 10 * math.log10((energy[~shared].sum() + 1e-20) / (energy[shared].sum() + 1e-20))
 

@@ -234,11 +234,12 @@ def header(cells: pd.DataFrame) -> list[str]:
     facts = ["data", "data_hash", "machine", "precision", "epochs", "wall_s"]
     runs = runs.reindex(columns=[*runs.columns.difference(facts), *facts])
     data = sorted({f"{name} ({key})" for name, key in zip(runs["data"], runs["data_hash"], strict=True)})
+    epochs = (runs["epochs"].min(), runs["epochs"].max())
     hours = runs["wall_s"].sum() / 3600
     lines = [
         f"- Data: {'; '.join(data)}",
         f"- Machine: {_named(runs['machine'])}; precision: {_named(runs['precision'])}",
-        f"- {len(runs)} cells of {runs['epochs'].min():.0f} to {runs['epochs'].max():.0f} epochs, "
+        f"- {len(runs)} cells of {' to '.join(dict.fromkeys(f'{n:.0f}' for n in epochs))} epochs, "
         f"{hours:.2f} hours of run time in all ({runs['wall_s'].mean():.0f} s a cell)",
     ]
     if len(data) > 1:
@@ -264,8 +265,8 @@ def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[
     for row in row_order(row for found in sources.values() for row in found):
         for position, (source, found) in enumerate(sources.items()):
             scores = found.get(row, {})
-            if position and not scores:
-                continue  # a row of one's own has no published line
+            if not scores and (position or len(sources) == 1):
+                continue  # a row of one's own has no published line; a table without published lines has no gaps
             seeds = str(next(iter(scores.values())).seeds) if scores else NOT_THERE
             shown = [_shown(scores.get(metric.name), metric, best[source].get(metric.name)) for metric in columns]
             lines.append([row_label(row) if position == 0 else "", source, seeds, *shown])
@@ -325,7 +326,7 @@ def _ordering(
     if not missing:
         verdict = "holds" if holds(means) else "does not hold"
     numbers = ", ".join(
-        f"{row_label(row)} {means[row] if row in means else float('nan'):.2f} ({paper[row][metric].mean:.2f})"
+        f"{row_label(row)} {f'{means[row]:.2f}' if row in means else NOT_THERE} ({paper[row][metric].mean:.2f})"
         for row in rows
     )
     return f"- {claim}: **{verdict}**. Here (paper): {numbers}"
@@ -360,14 +361,14 @@ PANELS = (
     Panel("val/loss/total", "Validation loss", "loss"),
     Panel("val/cds", "Consistency and diversity of generated pitch", "CDS"),
 )
-# Okabe and Ito's colours, the yellow darkened to be seen on white; b and # differ by line style too.
+# Okabe and Ito's colours, the yellow darkened to be seen on white; b, # and M3 differ by line style too.
 LINES: dict[str, dict[str, Any]] = {
     "b": {"color": "black", "linestyle": "--"},
     "sharp": {"color": "0.55", "linestyle": "--"},
     "m0": {"color": "#0072B2"},
     "m1": {"color": "#56B4E9"},
     "m2": {"color": "#009E73"},
-    "m3": {"color": "#C9B400"},
+    "m3": {"color": "#C9B400", "linestyle": "-."},
     "m4": {"color": "#E69F00"},
     "m5": {"color": "#CC79A7"},
     "m6": {"color": "#D55E00"},

@@ -85,11 +85,11 @@ class NoteClassifier(L.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
 
     @classmethod
-    def load(cls, file: Path) -> NoteClassifier:
-        """Read a kept classifier, in evaluation mode.
+    def load(cls, file: Path, data_hash: str) -> NoteClassifier:
+        """Read a kept classifier of this data, in evaluation mode.
 
         Raises:
-            ValueError: the file is not such a checkpoint.
+            ValueError: the file is not such a checkpoint, or of other data.
         """
         try:
             kept = torch.load(file, map_location="cpu", weights_only=True)
@@ -99,11 +99,15 @@ class NoteClassifier(L.LightningModule):
             raise ValueError(
                 f"{file}: not a classifier checkpoint ({type(error).__name__}); delete it to train a new one"
             ) from error
+        if kept.get("data_hash") != data_hash:
+            raise ValueError(
+                f"{file}: trained on other data ({kept.get('data_hash')}, this is {data_hash}); delete it to train a new one"
+            )
         return classifier.eval().requires_grad_(False)
 
-    def keep(self, file: Path) -> None:
+    def keep(self, file: Path, data_hash: str) -> None:
         """Write what :meth:`load` reads, atomically."""
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.tmp")
-        torch.save({"arguments": self._arguments, "state_dict": self.state_dict()}, temporary)
+        torch.save({"arguments": self._arguments, "data_hash": data_hash, "state_dict": self.state_dict()}, temporary)
         temporary.replace(file)

@@ -20,9 +20,9 @@ def matched_accuracy(
 ) -> float:
     """Accuracy (ACC) after the best one-to-one matching of categories to pitches.
 
-    Without the fit arguments the matching is fitted on the notes that it scores, as published; random categories of 177
-    notes then score about 35 %. With them it is fitted on other notes, and a category that they did not match counts as
-    wrong.
+    Without the fit arguments the matching is fitted on the notes that it scores, as published; random categories of the
+    table's 177 notes then score about 35 %. With them it is fitted on other notes, and a category left unmatched there
+    counts as wrong.
 
     Args:
         categories: the scored notes' categories (N,), any integers.
@@ -58,9 +58,9 @@ def mapped_accuracy(
 ) -> float:
     """Accuracy (PM) after mapping each category to the most frequent true pitch in it; many may map to one pitch.
 
-    Without the fit arguments the mapping is fitted on the notes that it scores, as published; random categories of 177
-    notes then score about 43 %. With them it is fitted on other notes, and a category unseen there counts as wrong. Of
-    equally frequent pitches the lowest is taken.
+    Without the fit arguments the mapping is fitted on the notes that it scores, as published; random categories of the
+    table's 177 notes then score about 43 %. With them it is fitted on other notes, and a category unseen there counts
+    as wrong. Of equally frequent pitches the lowest is taken.
 
     Args:
         categories: the scored notes' categories (N,), any integers.

@@ -54,7 +54,7 @@ def consistency_diversity_score(probabilities: Tensor) -> ConsistencyDiversity:
         1.0
     """
     _check_distributions(probabilities)
-    probabilities = probabilities.detach().double()
+    probabilities = probabilities.detach().cpu().double()
     marginal = float(torch.special.entr(probabilities.mean(0)).sum())
     conditional = float(torch.special.entr(probabilities).sum(-1).mean())
     return ConsistencyDiversity(exp(marginal - conditional), marginal, conditional)
@@ -81,7 +81,7 @@ class ConsistencyDiversityScore(Metric):
         super().__init__(**kwargs)
         if n_categories < 1 or n_classes < 1:
             raise ValueError(f"n_categories is {n_categories} and n_classes {n_classes}; both must be at least 1")
-        self.add_state("total", torch.zeros(n_categories, n_classes, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros(n_categories, n_classes), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros(n_categories, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, probabilities: Tensor, categories: Tensor) -> None:
@@ -109,7 +109,7 @@ class ConsistencyDiversityScore(Metric):
 def _check_distributions(probabilities: Tensor) -> None:
     if probabilities.ndim != 2 or 0 in probabilities.shape:
         raise ValueError(f"probabilities has shape {tuple(probabilities.shape)}; give (K, Y), one row a category")
-    sums = probabilities.detach().double().sum(-1)
+    sums = probabilities.sum(-1, dtype=torch.float32)
     # Written so that NaN, which no comparison holds for, is refused too.
     wrong = ~(((sums - 1).abs() <= SUM_TOLERANCE) & (probabilities >= 0).all(-1))
     if wrong.any():

@@ -16,7 +16,8 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
     ``|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))``, S the unbiased covariances. With A and B the centred features
     over sqrt(N - 1), S_a = A^T A, and the eigenvalues of S_a S_b are the squared singular values of A B^T: the trace of
     the root is their plain sum. No matrix square root is taken and no eigenvalue is squared, so a singular covariance
-    (fewer notes than features) costs no accuracy. Computed in float64 whatever comes in: float32 is not enough.
+    (fewer notes than features) costs no accuracy. Computed in float64, for which float32 is no substitute, and on the
+    CPU, which always has it.
 
     Args:
         features_a: one set of features (N_a, D), in the features' own unit.
@@ -42,8 +43,7 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
     features_a, features_b = _two_sets(features_a, features_b)
     mean_a, mean_b = features_a.mean(0), features_b.mean(0)
     root_a, root_b = _covariance_root(features_a - mean_a), _covariance_root(features_b - mean_b)
-    # On the CPU: a decomposition this small is a chain of tiny kernels on a GPU.
-    trace_of_root = float(torch.linalg.svdvals((root_a @ root_b.T).cpu()).sum())
+    trace_of_root = float(torch.linalg.svdvals(root_a @ root_b.T).sum())
     return max(0.0, _squared_norm(mean_a - mean_b) + _squared_norm(root_a) + _squared_norm(root_b) - 2 * trace_of_root)
 
 
@@ -103,17 +103,18 @@ class FrechetDistance(Metric):
 
 
 def _two_sets(features_a: Tensor, features_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets in float64, after the checks."""
+    """Both sets in float64 on the CPU, after the checks."""
+    features_a, features_b = (features.detach().cpu().double() for features in (features_a, features_b))
     for name, features in (("features_a", features_a), ("features_b", features_b)):
         if features.ndim != 2 or len(features) < 2:
             raise ValueError(f"{name} has shape {tuple(features.shape)}; give (N, D) with N at least 2")
-        if not features.sum(dtype=torch.float64).isfinite():  # one pass: any NaN or infinity reaches the sum
+        if not features.sum().isfinite():  # one pass: any NaN or infinity reaches the sum
             unusable = int((~features.isfinite()).sum())
             raise ValueError(f"{name} has {unusable} values that are NaN or infinite; drop or mend these rows")
     if features_a.shape[1] != features_b.shape[1]:
         widths = f"{features_a.shape[1]} and {features_b.shape[1]}"
         raise ValueError(f"features_a and features_b have {widths} columns; take both from the same classifier")
-    return features_a.detach().double(), features_b.detach().double()
+    return features_a, features_b
 
 
 def _covariance_root(centred: Tensor) -> Tensor:

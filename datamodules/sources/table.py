@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,16 +39,16 @@ class TableSource(FileSource):
         Raises:
             ValueError: a column is missing, or rows are wrong, all of them named with their lines.
         """
-        rows = self._read()
-        missing = [column for column in _NEEDED if column not in rows.columns]
+        columns, rows = self._read()
+        missing = [column for column in _NEEDED if column not in columns]
         if missing:
-            raise ValueError(
-                f"{self.table}: lacks the column(s) {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}"
-            )
+            raise ValueError(f"{self.table}: lacks the column(s) {', '.join(missing)}; it has {', '.join(columns)}")
+        if not rows:
+            raise ValueError(f"{self.table}: lists no notes")
         good, bad = [], []
-        for line, row in enumerate(rows.to_dict("records"), start=self._first_line):
+        for line, row in rows.items():
             try:
-                good.append(_note(self._root(root), {str(name): value for name, value in row.items()}))
+                good.append(_note(self._root(root), row))
             except ValueError as error:
                 bad.append(f"line {line}: {error}")
         if bad:
@@ -61,30 +63,42 @@ class TableSource(FileSource):
         """As :meth:`FileSource.audio_key`; the table's folder is the root where none is given."""
         return super().audio_key(self._root(root), note)
 
-    @property
-    def _first_line(self) -> int:
-        """The line of the first note, counted from 1: a CSV has a header."""
-        return 1 if self._is_json else 2
-
-    @property
-    def _is_json(self) -> bool:
-        """Whether the table is JSON lines."""
-        return self.table.suffix.lower() in (".jsonl", ".ndjson")
-
     def _root(self, root: Path | None) -> Path:
         """The folder that paths are relative to."""
         return self.table.parent if root is None else Path(root)
 
-    def _read(self) -> pd.DataFrame:
-        """Read the file as text values."""
-        if not self._is_json and self.table.suffix.lower() != ".csv":
+    def _read(self) -> tuple[list[str], dict[int, dict[str, Any]]]:
+        """Read the file: the names of its columns, and line -> cells."""
+        readers = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines}
+        reader = readers.get(self.table.suffix.lower())
+        if reader is None:
             raise ValueError(f"{self.table}: the table must end in .csv or .jsonl")
         try:
-            if self._is_json:
-                return pd.read_json(self.table, lines=True, dtype=False, convert_dates=False)
-            return pd.read_csv(self.table, dtype=str, keep_default_na=False, skipinitialspace=True)
+            return reader(self.table.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.table}: cannot be read ({error})") from error
+
+
+def _read_csv(text: str) -> tuple[list[str], dict[int, dict[str, Any]]]:
+    """Read a CSV table with a header; all cells are text."""
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True, restkey="")
+    if reader.fieldnames is None:
+        raise ValueError("it is empty")
+    rows = {}
+    for row in reader:
+        rows[reader.line_num] = {name.strip(): cell for name, cell in row.items() if name}
+    return [name.strip() for name in reader.fieldnames], rows
+
+
+def _read_json_lines(text: str) -> tuple[list[str], dict[int, dict[str, Any]]]:
+    """Read JSON lines, each an object; empty lines are passed over."""
+    rows = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            rows[number] = json.loads(line)
+            if not isinstance(rows[number], dict):
+                raise ValueError(f"line {number} is no JSON object")
+    return list(dict.fromkeys(name for row in rows.values() for name in row)), rows
 
 
 def _note(root: Path, row: dict[str, Any]) -> dict[str, Any]:

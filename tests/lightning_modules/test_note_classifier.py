@@ -18,8 +18,8 @@ def test_features_and_posterior() -> None:
 def test_a_kept_classifier_is_the_same(tmp_path: Path) -> None:
     classifier = NoteClassifier("instrument", n_instruments=3, n_mels=64, width=32).eval()
     file = tmp_path / "hash" / "instrument.ckpt"
-    classifier.keep(file)
-    again = NoteClassifier.load(file)
+    classifier.keep(file, "abc")
+    again = NoteClassifier.load(file, "abc")
     x = torch.randn(5, 64)
     assert torch.equal(classifier.posterior(x), again.posterior(x))
     assert not any(parameter.requires_grad for parameter in again.parameters())
@@ -31,14 +31,21 @@ def test_a_corrupt_file_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "pitch.ckpt"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"pitch\.ckpt: not a classifier checkpoint .*delete it"):
-        NoteClassifier.load(file)
+        NoteClassifier.load(file, "abc")
+
+
+def test_a_classifier_of_other_data_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "pitch.ckpt"
+    NoteClassifier("pitch", n_pitches=20, n_mels=64, width=32).keep(file, "abc")
+    with pytest.raises(ValueError, match=r"pitch\.ckpt: trained on other data \(abc, this is xyz\)"):
+        NoteClassifier.load(file, "xyz")
 
 
 def test_a_pickled_object_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pitch.ckpt"
     torch.save({"arguments": {"label": "pitch"}, "state_dict": _Bomb()}, file)
     with pytest.raises(ValueError, match="not a classifier checkpoint"):
-        NoteClassifier.load(file)
+        NoteClassifier.load(file, "abc")
     assert not (tmp_path / "exploded").exists()
 
 
