@@ -118,7 +118,14 @@ class PitchTimbreCLI(LightningCLI):
         return self.config[self.subcommand] if self.subcommand else self.config
 
     def before_instantiate_classes(self) -> None:
-        """Fall back to float32 where the processor has no bf16 arithmetic: emulated, it is slower than float32."""
+        """Take what the machine and a checkpoint ask for.
+
+        Float32 where the processor has no bf16 arithmetic (emulated, it is slower), and the pitch categories of the
+        checkpoint that is tested, so that it can be tested on notes of another range.
+        """
+        if self.subcommand in ("test", "validate") and self.settings.ckpt_path and self.settings.data.pitch_range is None:
+            with one_line_errors():
+                self.settings.data.pitch_range = tuple(read_checkpoint(self.settings.ckpt_path)["NotePairs"]["pitch_range"])
         trainer = self.settings.trainer
         on_cpu = trainer.accelerator == "cpu" or not torch.accelerator.is_available()
         if trainer.precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -155,16 +162,10 @@ class PitchTimbreCLI(LightningCLI):
         file = self.settings.ckpt_path
         if file is None:
             return
-        try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-            data = checkpoint[type(self.datamodule).__qualname__]
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{file}: not a checkpoint of this project ({type(error).__name__})") from error
+        checkpoint = read_checkpoint(file)
         try:
             self.model.on_load_checkpoint(checkpoint)
-            self.datamodule.load_state_dict(data)
+            self.datamodule.load_state_dict(checkpoint["NotePairs"])
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
 
@@ -256,6 +257,24 @@ class PitchTimbreCLI(LightningCLI):
         for name in ("config", "run_dir", "classifier_dir", "ckpt_path"):
             settings.pop(name, None)
         return sha256(yaml.safe_dump(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_checkpoint(file: str | Path) -> dict[str, Any]:
+    """Read a run's checkpoint without running anything in it.
+
+    Raises:
+        ValueError: it is none of this project's.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        if not checkpoint["NotePairs"]["pitch_range"]:
+            raise ValueError("no pitch range")
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{file}: not a checkpoint of this project ({type(error).__name__})") from error
+    return dict(checkpoint)
 
 
 @contextmanager

@@ -101,7 +101,8 @@ class NoteClassifier(L.LightningModule):
             ) from error
         if kept.get("data_hash") != data_hash:
             raise ValueError(
-                f"{file}: trained on other data ({kept.get('data_hash')}, this is {data_hash}); delete it to train a new one"
+                f"{file}: trained on other data ({kept.get('data_hash')}, this is {data_hash}); "
+                "delete it to train a new one"
             )
         return classifier.eval().requires_grad_(False)
 

@@ -37,7 +37,7 @@ def matched_accuracy(
         ValueError: a label is not an integer, lengths differ, there are no notes, or only one fit argument is given.
 
     Source:
-        Luo et al., ISMIR 2020, section 4; Xie et al., "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016,
+        Luo et al., ISMIR 2020; Xie et al., "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016,
         eq. 10. The matching is Kuhn's Hungarian method (1955).
 
     Example:
@@ -75,7 +75,7 @@ def mapped_accuracy(
         ValueError: a label is not an integer, lengths differ, there are no notes, or only one fit argument is given.
 
     Source:
-        Luo et al., ISMIR 2020, section 4; purity in Manning et al., "Introduction to Information Retrieval", 2008,
+        Luo et al., ISMIR 2020; purity in Manning et al., "Introduction to Information Retrieval", 2008,
         eq. 16.1.
 
     Example:

@@ -44,7 +44,7 @@ def consistency_diversity_score(probabilities: Tensor) -> ConsistencyDiversity:
 
     Source:
         Luo et al., "Unsupervised Disentanglement of Pitch and Timbre for Isolated Musical Instrument Sounds", ISMIR
-        2020, section 4: printed there without the exponential, which the published values have (their bounds are 1
+        2020: printed there without the exponential, which the published values have (their bounds are 1
         and K). The form is the Inception Score's: Salimans et al., "Improved Techniques for Training GANs", 2016.
 
     Example:

@@ -31,7 +31,7 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
 
     Source:
         Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS
-        2017, eq. 6; Dowson and Landau, "The Frechet Distance between Multivariate Normal Distributions", 1982, eq. 4.
+        2017, eq. 6; Dowson and Landau, "The Frechet Distance between Multivariate Normal Distributions", 1982.
 
     Example:
         >>> points = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])

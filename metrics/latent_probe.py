@@ -60,7 +60,7 @@ def probe_accuracy(
         ValueError: shapes, types or ranges that do not fit, or too few fit notes to hold a tenth out.
 
     Source:
-        Luo et al., ISMIR 2020, section 4, with their code's settings; linear probes: Alain and Bengio, "Understanding
+        Luo et al., ISMIR 2020, with their code's settings; linear probes: Alain and Bengio, "Understanding
         intermediate layers using linear classifier probes", 2016.
 
     Example:

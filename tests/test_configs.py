@@ -1,0 +1,116 @@
+"""Every YAML file that ships is parsed, and the rows are the rows of the method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.__main__ import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+AUXILIARY = ("regression", "contrast", "cycle", "surrogate", "supervised")
+# regression, contrast, cycle, surrogate, supervised; whether there are shifted pairs
+ROWS = {
+    "b": ((0, 0, 0, 0, 1), False),
+    "sharp": ((0, 0, 0, 0, 0), False),
+    "m0": ((0, 0, 0, 0, 0), True),
+    "m1": ((1, 0, 0, 0, 0), True),
+    "m2": ((0, 1, 0, 0, 0), True),
+    "m3": ((0, 0, 1, 0, 0), True),
+    "m4": ((0, 0, 0, 1, 0), True),
+    "m5": ((1, 1, 1, 0, 0), True),
+    "m6": ((1, 1, 1, 1, 0), True),
+}
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
+    """The settings that a command line amounts to."""
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *words, "--print_config"])
+    out, err = capsys.readouterr()
+    assert ended.value.code in (0, None), err
+    return yaml.safe_load(out)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_has_its_weights(row: str, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = printed(capsys, "--config", str(CONFIGS / f"{row}.yaml"))
+    weights, shifted = ROWS[row]
+    found = settings["model"]["init_args"]["weights"]
+    assert tuple(found[name] for name in AUXILIARY) == weights
+    assert (found["reconstruction"], found["kl_z"], found["kl_c"]) == (10, 1, 1)
+    shifts = settings["data"]["shifts"]
+    assert (shifts["lowest"], shifts["highest"]) == ((-2, 2) if shifted else (0, 0))
+    assert settings["row"] == row
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_each_configuration_parses(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = printed(capsys, "--config", str(file))
+    assert settings["trainer"]["max_epochs"] > 0
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("data/*.yaml")), ids=lambda file: file.stem)
+def test_each_data_configuration_parses_beside_a_row(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = printed(capsys, "--config", str(CONFIGS / "m6.yaml"), "--config", str(file), "--data.root", "somewhere")
+    assert settings["data"]["root"] == "somewhere"
+    assert settings["model"]["init_args"]["weights"]["surrogate"] == 1
+
+
+def test_a_row_is_a_few_lines() -> None:
+    for row in ROWS:
+        assert len((CONFIGS / f"{row}.yaml").read_text().splitlines()) <= 9
+
+
+def test_overrides_reach_what_is_interpolated_from_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--row", "mine", "--seed_everything", "3", "--model.weights.surrogate", "0.25"]
+    settings = printed(capsys, "--config", str(CONFIGS / "m6.yaml"), *words)
+    assert settings["run_dir"] == "runs/mine/seed_3"
+    record = next(c for c in settings["trainer"]["callbacks"] if c["class_path"].endswith("RunRecord"))
+    assert record["init_args"] == {"run_dir": "runs/mine/seed_3", "row": "mine", "seed": 3}
+    assert settings["model"]["init_args"]["weights"]["surrogate"] == 0.25
+    assert settings["model"]["init_args"]["weights"]["cycle"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.weights.regresion", "1"], "unrecognized arguments: --weights.regresion=1"),
+        (["--trainer.max_epoch", "3"], "unrecognized arguments: --trainer.max_epoch 3"),
+        (["--config", "typo.yaml"], "Group 'weights' does not accept option 'cycel'"),
+        (["--config", "top.yaml"], "does not accept option 'trainr.max_epochs'"),
+        (["--config", "lost.yaml"], "there is no such configuration file"),
+        (["--config", "circle.yaml"], "the base files name each other in a circle"),
+        (["--config", "list.yaml"], "a configuration is a mapping of settings, not list"),
+        (["--config", "broken.yaml"], "not a YAML file"),
+        (["--config", "absent.yaml"], "there is no such configuration file"),
+        (["--data.mel.n_mels", "many"], "data.mel.n_mels"),
+        (["--model.weights.cycle", "-1"], "weights.cycle is -1.0; it must be 0 or more"),
+        (["--data.batch_size", "1"], "data.batch_size is 1"),
+        (["--data.source.instruments", "[kazoo]"], "unknown instrument 'kazoo'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_status_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    Path("typo.yaml").write_text("model:\n  init_args:\n    weights: {cycel: 1}\n")
+    Path("top.yaml").write_text("trainr:\n  max_epochs: 3\n")
+    Path("lost.yaml").write_text("base: nowhere.yaml\n")
+    Path("circle.yaml").write_text("base: circle.yaml\n")
+    Path("list.yaml").write_text("- 1\n")
+    Path("broken.yaml").write_text("a: [\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(CONFIGS / "m6.yaml"), *words])
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert ended.value.code == 2
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not list(tmp_path.glob("runs/*/*/metrics.json"))
