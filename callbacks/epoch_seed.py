@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 import torch
 
@@ -10,10 +12,11 @@ EPOCHS_A_SEED = 1_000_003
 
 
 class EpochSeed(L.Callback):
-    """Seed torch with (seed, epoch) as each epoch starts.
+    """Seed torch with (seed, epoch) before each epoch's first step.
 
     Fresh noise each epoch, and the same noise whether an epoch was reached in one go or by resuming: checkpoints hold
-    no generator states.
+    no generator states. At the first step rather than the epoch's start, because loaders draw from the generator in
+    between, and not in the same way when a run is resumed.
 
     Args:
         seed: the run's seed.
@@ -22,6 +25,7 @@ class EpochSeed(L.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed."""
-        torch.manual_seed(self.seed * EPOCHS_A_SEED + trainer.current_epoch)
+        if batch_idx == 0:
+            torch.manual_seed(self.seed * EPOCHS_A_SEED + trainer.current_epoch)

@@ -14,7 +14,7 @@ import lightning as L
 import torch
 import yaml
 from filelock import FileLock
-from jsonargparse import Namespace, namespace_to_dict, set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -205,7 +205,7 @@ class PitchTimbreCLI(LightningCLI):
 
     def _same_data(self, file: Path) -> list[str]:
         """Arguments that give a classifier this run's data, trainer and cache, with its files beside ``file``."""
-        data = namespace_to_dict(self.settings.data)
+        data = self.settings.data.clone().as_dict()
         data.pop("seed")
         data["shifts"] = {**data["shifts"], "pairs": "table", "continuous": False}
         trainer = {name: self.settings.trainer[name] for name in ("accelerator", "precision")}
@@ -253,7 +253,7 @@ class PitchTimbreCLI(LightningCLI):
 
     def _config_hash(self) -> str:
         """A hash of the settings that a result depends on."""
-        settings = _plain(namespace_to_dict(self.settings))
+        settings = _plain(self.settings)
         for name in ("config", "run_dir", "classifier_dir", "ckpt_path"):
             settings.pop(name, None)
         return sha256(yaml.safe_dump(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -293,7 +293,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Namespace):
-        return _plain(namespace_to_dict(value))
+        return _plain(value.clone().as_dict())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

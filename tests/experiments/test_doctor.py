@@ -151,9 +151,12 @@ def test_nothing_measured_for_a_pitch_still_gives_a_report():
 class TrueSound(SamplerSource):
     """The embedded notes' sound whatever their labels say."""
 
+    def __init__(self, instruments=None):
+        super().__init__(instruments)
+        self.true = self.read_notes(None).set_index("note_id", drop=False)
+
     def read_audio(self, root, note, duration_s):
-        true = SamplerSource(self.instruments).read_notes(None).set_index("note_id", drop=False)
-        return super().read_audio(root, true.loc[note.note_id], min(duration_s, 1.0))
+        return super().read_audio(root, self.true.loc[note.note_id], min(duration_s, 1.0))
 
 
 def shifted_on_purpose(source, share, seed=0):

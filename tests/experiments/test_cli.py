@@ -1,0 +1,204 @@
+"""The product's own door: `lightning fit|test` on a few notes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from lightning import Trainer
+
+from callbacks.generation_metrics import GenerationMetrics
+from callbacks.latent_metrics import LatentMetrics
+from datamodules.note_pairs import NotePair, NotePairs
+from experiments.__main__ import main
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+METRICS = {"pitch", "instrument", "combine", "acc", "pm"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache and one pair of classifiers for all runs of this file."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def fit(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    monkeypatch.chdir(home)  # no configuration depends on the working directory
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    def run(run_dir: Path, *words: str, config: str = "smoke", command: str = "fit") -> None:
+        shared = ["--classifier_dir", str(home / "classifiers"), "--data.cache_dir", str(home / "cache")]
+        size = ["--data.max_notes", "64", "--data.source.instruments", "[oboe,cello,flute]"]
+        main([command, "--config", str(CONFIGS / f"{config}.yaml"), *shared, *size, "--run_dir", str(run_dir), *words])
+
+    return run
+
+
+def weights(run_dir: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_fit_leaves_its_record(fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path)
+    metrics, run = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("metrics", "run"))
+    for checkpoint in ("best", "last"):
+        assert METRICS | {"fid_recon", "fid_rand", "cds"} == metrics[checkpoint]["published"].keys()
+        assert METRICS | {"pitch_fid_recon", "kid_recon", "fid_real_halves"} <= metrics[checkpoint]["honest"].keys()
+        combine = metrics[checkpoint]["published"]
+        assert combine["combine"] == pytest.approx((combine["instrument"] + 100 - combine["pitch"]) / 2, abs=1e-3)
+        assert 1 <= combine["cds"] <= 82
+    assert (run["row"], run["seed"], run["n_notes"]) == ("smoke", 0, 64)
+    assert torch.__version__.startswith(run["versions"]["torch"])
+    assert len(run["data_hash"]) == len(run["config_hash"]) == 16
+    split = pd.read_csv(tmp_path / "split.csv")
+    assert (split.part == "validation").sum() == run["n_scored"] == 16
+    log = pd.read_csv(tmp_path / "metrics.csv")
+    assert list(log.epoch) == [0, 1]
+    logged = {"val/fid_recon", "val/fid_rand", "val/cds", "val/pitch_fid_recon", "val/acc", "val/honest/pm"}
+    assert logged | {"train/loss/contrast", "val/loss/total"} <= set(log.columns)
+    assert log[sorted(logged)].notna().all(axis=None)
+    assert (tmp_path / "config.yaml").exists()
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_classifiers_are_trained_once_and_kept(
+    fit: Callable[..., None], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path / "a")
+    capsys.readouterr()
+    fit(tmp_path / "b")
+    assert "training it first" not in capsys.readouterr().out
+    data_hash = json.loads((tmp_path / "a" / "run.json").read_text())["data_hash"]
+    assert {"pitch.ckpt", "instrument.ckpt"} <= {file.name for file in (home / "classifiers" / data_hash).iterdir()}
+
+
+def test_a_resumed_run_is_the_run_that_was_never_stopped(
+    fit: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights, scores and log rows, bit for bit, after a stop in the middle of an epoch."""
+    words = ["--trainer.max_epochs", "14"]
+    fit(tmp_path / "whole", *words)
+    with monkeypatch.context() as patch:
+
+        keep = LatentMetrics.on_train_batch_end
+
+        def stop(self: LatentMetrics, trainer: Trainer, *args: Any) -> None:
+            keep(self, trainer, *args)
+            if trainer.current_epoch == 12:
+                raise RuntimeError("power cut")
+
+        patch.setattr(LatentMetrics, "on_train_batch_end", stop)
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit(tmp_path / "stopped", *words)
+    assert not (tmp_path / "stopped" / "metrics.json").exists()
+    capsys.readouterr()
+    fit(tmp_path / "stopped", *words)
+    assert "going on from" in capsys.readouterr().out
+    assert same(weights(tmp_path / "whole", "best"), weights(tmp_path / "stopped", "best"))
+    a, b = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "stopped"))
+    assert (a["best"], a["last"], a["epochs"]) == (b["best"], b["last"], b["epochs"])
+    logs = [pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "stopped")]
+    pd.testing.assert_frame_equal(logs[0], logs[1])
+
+
+def test_checkpoints_of_other_settings_are_not_resumed(
+    fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path, "--trainer.max_epochs", "10")
+    capsys.readouterr()
+    fit(tmp_path, "--trainer.max_epochs", "10", "--model.learning_rate", "1e-3")
+    assert "is of other settings or data: starting anew" in capsys.readouterr().out
+
+
+def test_seeds_differ_and_a_seed_repeats(fit: Callable[..., None], tmp_path: Path) -> None:
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        fit(tmp_path / name, "--seed_everything", seed)
+    assert same(weights(tmp_path / "a", "best"), weights(tmp_path / "b", "best"))
+    assert not same(weights(tmp_path / "a", "best"), weights(tmp_path / "c", "best"))
+
+
+@pytest.mark.parametrize("row", ["sharp", "m0", "m6"])
+def test_poisoned_labels_change_nothing_of_an_unsupervised_row(
+    row: str, fit: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training, and the choice of the checkpoint, are the same bits when every label is wrong."""
+    words = ["--trainer.max_epochs", "3", "--data.batch_size", "16", "--data.split.validation_share", "0.25"]
+    fit(tmp_path / "clean", *words, config=row)
+    pairs = NotePairs.pairs
+
+    def poisoned(self: NotePairs, indices: torch.Tensor, semitones: torch.Tensor) -> NotePair:
+        batch = pairs(self, indices, semitones)
+        return batch._replace(pitch=(batch.pitch * 7 + 3) % 20, instrument=(batch.instrument + 1) % 3)
+
+    monkeypatch.setattr(NotePairs, "pairs", poisoned)
+    fit(tmp_path / "poisoned", *words, config=row)
+    assert same(weights(tmp_path / "clean", "best"), weights(tmp_path / "poisoned", "best"))
+    losses = [
+        pd.read_csv(tmp_path / name / "metrics.csv").filter(regex="epoch|loss") for name in ("clean", "poisoned")
+    ]
+    pd.testing.assert_frame_equal(losses[0], losses[1])
+
+
+def test_measuring_does_not_change_the_training(
+    fit: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(tmp_path / "measured")
+    monkeypatch.setattr(GenerationMetrics, "_due", lambda self, trainer: False)
+    fit(tmp_path / "unmeasured")
+    assert same(weights(tmp_path / "measured", "best"), weights(tmp_path / "unmeasured", "best"))
+
+
+def test_a_checkpoint_is_tested_with_its_own_scale(
+    fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same notes give the fit's scores; other notes are read with the checkpoint's scale and categories."""
+    fit(tmp_path)
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    capsys.readouterr()
+    fit(tmp_path / "again", "--ckpt_path", str(best), command="test")
+    expected = json.loads((tmp_path / "metrics.json").read_text())["best"]["published"]["acc"]
+    assert f"{expected:.6f}".rstrip("0") in capsys.readouterr().out
+    fit(tmp_path / "other", "--ckpt_path", str(best), "--data.source.instruments", "[oboe,flute]", command="test")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.mel.n_mels", "128"], "this data and model have"),
+        (["--data.pitch_range", "[24,110]"], "this data and model have"),
+        (["--data.mel.fmin_hz", "30"], "other mel settings (fmin_hz: 20.0)"),
+    ],
+)
+def test_a_checkpoint_of_other_frames_is_refused(
+    words: list[str], message: str, fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path / "x", "--ckpt_path", str(tmp_path / "checkpoints" / "best.ckpt"), *words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(
+    fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "junk.ckpt").write_bytes(b"junk")
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path / "x", "--ckpt_path", str(tmp_path / "junk.ckpt"))
+    assert ended.value.code == 2
+    assert "junk.ckpt: not a checkpoint of this project" in capsys.readouterr().err
+
+
+def test_on_the_fly_pairs_train_too(fit: Callable[..., None], tmp_path: Path) -> None:
+    fit(tmp_path, "--data.shifts.pairs", "on_the_fly", "--data.shifts.continuous", "true")
+    assert (tmp_path / "metrics.json").exists()
