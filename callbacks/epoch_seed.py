@@ -25,7 +25,9 @@ class EpochSeed(L.Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Seed."""
         if batch_idx == 0:
             torch.manual_seed(self.seed * EPOCHS_A_SEED + trainer.current_epoch)

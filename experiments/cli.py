@@ -123,9 +123,10 @@ class PitchTimbreCLI(LightningCLI):
         Float32 where the processor has no bf16 arithmetic (emulated, it is slower), and the pitch categories of the
         checkpoint that is tested, so that it can be tested on notes of another range.
         """
-        if self.subcommand in ("test", "validate") and self.settings.ckpt_path and self.settings.data.pitch_range is None:
+        data, tested = self.settings.data, self.subcommand in ("test", "validate") and self.settings.ckpt_path
+        if tested and data.pitch_range is None:
             with one_line_errors():
-                self.settings.data.pitch_range = tuple(read_checkpoint(self.settings.ckpt_path)["NotePairs"]["pitch_range"])
+                data.pitch_range = tuple(read_checkpoint(tested)["NotePairs"]["pitch_range"])
         trainer = self.settings.trainer
         on_cpu = trainer.accelerator == "cpu" or not torch.accelerator.is_available()
         if trainer.precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():

@@ -89,7 +89,6 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
     words = ["--trainer.max_epochs", "14"]
     fit(tmp_path / "whole", *words)
     with monkeypatch.context() as patch:
-
         keep = LatentMetrics.on_train_batch_end
 
         def stop(self: LatentMetrics, trainer: Trainer, *args: Any) -> None:
@@ -143,9 +142,7 @@ def test_poisoned_labels_change_nothing_of_an_unsupervised_row(
     monkeypatch.setattr(NotePairs, "pairs", poisoned)
     fit(tmp_path / "poisoned", *words, config=row)
     assert same(weights(tmp_path / "clean", "best"), weights(tmp_path / "poisoned", "best"))
-    losses = [
-        pd.read_csv(tmp_path / name / "metrics.csv").filter(regex="epoch|loss") for name in ("clean", "poisoned")
-    ]
+    losses = [pd.read_csv(tmp_path / name / "metrics.csv").filter(regex="epoch|loss") for name in ("clean", "poisoned")]
     pd.testing.assert_frame_equal(losses[0], losses[1])
 
 

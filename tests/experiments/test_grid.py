@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_finished_cells_are_skipped(settings: GridSettings, capsys: pytest.Captu
 
 def test_other_settings_run_again_and_the_old_is_kept(settings: GridSettings) -> None:
     run(settings)
-    other = GridSettings(**{**vars(settings), "epochs": 2, "seeds": 1})
+    other = replace(settings, epochs=2, seeds=1)
     assert run(other) == 0
     assert ran(settings.out)[4:] == [("b", 0), ("m6", 0)]
     assert (settings.out / "b/seed_0/older/0/metrics.json").exists()
@@ -151,14 +152,14 @@ def test_failed_classifiers_start_no_cell(settings: GridSettings, capsys: pytest
 
 
 def test_index_runs_one_cell(settings: GridSettings) -> None:
-    assert run(GridSettings(**{**vars(settings), "index": 3})) == 0
+    assert run(replace(settings, index=3)) == 0
     assert ran(settings.out) == [("m6", 1)]
 
 
 def test_each_job_has_its_gpu(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     monkeypatch.setenv("FAKE_S", "0.1")
-    assert run(GridSettings(**{**vars(settings), "jobs": None})) == 0
+    assert run(replace(settings, jobs=None)) == 0
     devices = [line.split()[3] for line in (settings.out / "ran.txt").read_text().splitlines()]
     assert sorted(devices[:2]) == ["4", "7"]
 
@@ -205,7 +206,7 @@ def test_the_commands_of_a_cell(tmp_path: Path) -> None:
     settings = parse(
         ["--rows", "m6", "--epochs", "7", "--data", "x y.yaml", "--out", str(tmp_path), "--", "--model.lr", "1"]
     )
-    [cell] = list_cells(GridSettings(**{**vars(settings), "data": None, "seeds": 1}))
+    [cell] = list_cells(replace(settings, data=None, seeds=1))
     words = grid.fit_command(settings, cell)
     assert words[1:4] == ["-m", "experiments", "fit"]
     assert words[4:8] == ["--config", str(grid.CONFIGS / "m6.yaml"), "--config", "x y.yaml"]

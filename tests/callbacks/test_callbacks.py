@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from math import exp
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from callbacks.epoch_log import EpochLog
+from callbacks.epoch_seed import EpochSeed
+from callbacks.generation_metrics import GenerationMetrics, classifier_file
+from callbacks.latent_metrics import LatentMetrics
+from callbacks.run_record import git_revision, machine, read_json, write_json
+from callbacks.temperature import TemperatureAnnealing
+from lightning_modules.note_classifier import NoteClassifier
+from lightning_modules.pitch_timbre_vae import Latents
+from metrics.consistency_diversity import consistency_diversity_score
+from metrics.frechet import frechet_distance
+
+K, F_MELS, LATENT = 5, 16, 4
+
+
+class Recorder:
+    """Stands for the module: remembers what is logged."""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, float] = {}
+        self.device = torch.device("cpu")
+        self.n_pitches = K
+        torch.manual_seed(0)
+        self.timbre, self.pitch = torch.randn(LATENT, F_MELS), torch.randn(K, F_MELS)
+
+    def log_dict(self, values: dict[str, float]) -> None:
+        self.logged |= values
+
+    def decode(self, z: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(z @ self.timbre + c @ self.pitch)
+
+    def decode_all_pitches(self, z: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.decode(z, F.one_hot(torch.full((len(z),), k), K).float()) for k in range(K)])
+
+
+def at_epoch(epoch: int, **more: Any) -> Any:
+    return SimpleNamespace(current_epoch=epoch, **more)
+
+
+def latents(n: int, categories: torch.Tensor) -> Latents:
+    mu = torch.randn(n, LATENT)
+    logits = 9.0 * F.one_hot(categories, K)
+    return Latents(mu, torch.zeros_like(mu), logits, mu, F.one_hot(categories, K).float())
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0, 1.0), (100, exp(-0.346)), (1000, 0.5)])
+def test_the_temperature_is_annealed(epoch: int, expected: float) -> None:
+    module = SimpleNamespace(temperature=torch.tensor(7.0))
+    TemperatureAnnealing().on_train_epoch_start(at_epoch(epoch), module)
+    assert float(module.temperature) == pytest.approx(expected)
+
+
+def test_noise_is_a_function_of_seed_and_epoch() -> None:
+    def noise(seed: int, epoch: int) -> float:
+        EpochSeed(seed).on_train_batch_start(at_epoch(epoch), None, None, 0)  # type: ignore[arg-type]
+        return float(torch.rand(()))
+
+    assert noise(0, 5) == noise(0, 5)
+    assert len({noise(seed, epoch) for seed in range(3) for epoch in range(20)}) == 60
+    EpochSeed(0).on_train_batch_start(at_epoch(5), None, None, 0)  # type: ignore[arg-type]
+    first = float(torch.rand(()))
+    EpochSeed(0).on_train_batch_start(at_epoch(5), None, None, 1)  # type: ignore[arg-type]
+    assert float(torch.rand(())) != first, "steps of one epoch have different noise"
+
+
+def test_latent_metrics_publish_both_protocols() -> None:
+    callback, module = LatentMetrics(), Recorder()
+    pitch = torch.arange(40) % K
+    fitted = (pitch + 1) % K  # the training notes' categories are the pitches, renamed
+    callback.on_train_epoch_start(at_epoch(0), module)  # type: ignore[arg-type]
+    batch = SimpleNamespace(pitch=pitch, instrument=pitch % 2)
+    callback.on_train_batch_end(at_epoch(0), module, {"category": fitted}, batch, 0)
+    # the scored notes use another renaming: perfect in the published form, wrong in the honest one
+    callback.on_validation_batch_end(at_epoch(0), module, latents(40, (pitch + 2) % K), batch, 0)
+    callback.on_validation_epoch_end(at_epoch(0), module)  # type: ignore[arg-type]
+    assert (module.logged["val/acc"], module.logged["val/pm"]) == (100, 100)
+    assert (module.logged["val/honest/acc"], module.logged["val/honest/pm"]) == (0, 0)
+
+
+def test_probes_run_when_testing() -> None:
+    callback, module = LatentMetrics(), Recorder()
+    callback.on_test_epoch_start(at_epoch(0), module)  # type: ignore[arg-type]
+    for loader, n in ((0, 60), (1, 1500)):
+        pitch = torch.arange(n) % K
+        encoded = latents(n, pitch)
+        instrument = (encoded.mu[:, 0] > 0).long()
+        batch = SimpleNamespace(pitch=pitch, instrument=instrument)
+        callback.on_test_batch_end(at_epoch(0), module, encoded, batch, 0, loader)
+    callback.on_test_epoch_end(at_epoch(0), module)  # type: ignore[arg-type]
+    for protocol in ("published", "honest"):
+        found = {name.split("/")[1]: value for name, value in module.logged.items() if name.startswith(protocol)}
+        assert found["instrument"] > 85
+        assert found["pitch"] < 60
+        assert found["combine"] == pytest.approx((found["instrument"] + 100 - found["pitch"]) / 2)
+        assert found["acc"] == found["pm"] == 100
+
+
+@pytest.fixture
+def classifiers(tmp_path: Path) -> dict[str, NoteClassifier]:
+    torch.manual_seed(1)
+    made = {
+        label: NoteClassifier(label, n_pitches=K, n_instruments=3, n_mels=F_MELS, width=24)  # type: ignore[arg-type]
+        for label in ("pitch", "instrument")
+    }
+    for label, classifier in made.items():
+        classifier.body(torch.randn(200, F_MELS))  # moves the running statistics
+        classifier.eval().keep(classifier_file(tmp_path, "hash", label), "hash")
+    return made
+
+
+def measured(callback: GenerationMetrics, module: Recorder, test: bool) -> tuple[torch.Tensor, Latents]:
+    trainer = at_epoch(0, datamodule=SimpleNamespace(data_hash="hash"))
+    callback.setup(trainer, module, "fit")  # type: ignore[arg-type]
+    x, encoded = torch.tanh(torch.randn(40, F_MELS)), latents(40, torch.arange(40) % K)
+    batch = SimpleNamespace(x=x)
+    if test:
+        callback.on_test_batch_end(trainer, module, encoded, batch, 0, 0)
+        callback.on_test_batch_end(trainer, module, encoded, batch, 0, 1)  # the training notes are not scored
+        callback.on_test_epoch_end(trainer, module)
+    else:
+        callback.on_validation_batch_end(trainer, module, encoded, batch, 0)
+        callback.on_validation_epoch_end(trainer, module)
+    return x, encoded
+
+
+def test_generation_metrics_are_their_definitions(tmp_path: Path, classifiers: dict[str, NoteClassifier]) -> None:
+    module = Recorder()
+    x, encoded = measured(GenerationMetrics(tmp_path), module, test=True)
+    made = module.decode(encoded.mu, encoded.c)
+    for label, name in (("instrument", "published/fid_recon"), ("pitch", "honest/pitch_fid_recon")):
+        features = classifiers[label].features
+        assert module.logged[name] == pytest.approx(frechet_distance(features(x), features(made)), rel=1e-6)
+    posterior = classifiers["pitch"].posterior
+    p = torch.stack([posterior(frames).double().mean(0) for frames in module.decode_all_pitches(encoded.mu)])
+    assert module.logged["published/cds"] == pytest.approx(consistency_diversity_score(p)[0], rel=1e-5)
+    assert {"published/fid_rand", "honest/kid_rand", "honest/fid_real_halves"} <= module.logged.keys()
+
+
+def test_an_epoch_measures_fewer_timbres_and_repeats(tmp_path: Path, classifiers: dict[str, NoteClassifier]) -> None:
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first, second = Recorder(), Recorder()
+    for module in (first, second):
+        torch.set_rng_state(state)
+        measured(GenerationMetrics(tmp_path, timbres_each_epoch=2), module, test=False)
+    assert first.logged == second.logged
+    assert {"val/fid_recon", "val/fid_rand", "val/cds", "val/pitch_fid_recon"} <= first.logged.keys()
+
+
+def test_a_missing_classifier_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pitch\.ckpt: there is no pitch classifier for this data; train it by"):
+        measured(GenerationMetrics(tmp_path), Recorder(), test=False)
+
+
+def test_the_log_has_one_row_an_epoch_and_follows_a_resume(tmp_path: Path) -> None:
+    log = EpochLog(tmp_path)
+    for epoch in range(4):
+        log.log_metrics({"epoch": epoch, "val/acc": epoch / 2}, step=epoch)
+        log.log_metrics({"epoch": epoch, "train/loss/total": 9 - epoch}, step=epoch)
+    log.log_metrics({"epoch": 4, "published/acc": 1.0}, step=9)  # scores belong in metrics.json
+    log.finalize("success")
+    assert list(pd.read_csv(tmp_path / "metrics.csv").epoch) == [0, 1, 2, 3]
+    resumed = EpochLog(tmp_path)
+    resumed.log_metrics({"epoch": 2, "val/acc": 7.0}, step=2)
+    resumed.finalize("success")
+    assert list(pd.read_csv(tmp_path / "metrics.csv")["val/acc"]) == [0, 0.5, 7]
+    anew = EpochLog(tmp_path)
+    anew.log_metrics({"epoch": 0, "val/acc": 3.0}, step=0)
+    anew.finalize("success")
+    assert list(pd.read_csv(tmp_path / "metrics.csv")["val/acc"]) == [3]
+
+
+def test_json_is_written_whole_and_read_leniently(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "run.json"
+    write_json(file, {"a": 1})
+    assert read_json(file) == {"a": 1}
+    assert [path.name for path in file.parent.iterdir()] == ["run.json"]
+    file.write_text('{"a": ')
+    assert read_json(file) == read_json(tmp_path / "none.json") == {}
+
+
+def test_facts_of_the_machine_are_found() -> None:
+    assert machine()
+    assert git_revision() == "unknown" or len(git_revision().rstrip("+")) == 40
