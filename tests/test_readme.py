@@ -1,0 +1,85 @@
+"""Each command that README shows is one that the project takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments import grid
+from experiments.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+    if line.strip()
+]
+
+
+def commands(*beginnings: str) -> list[str]:
+    return [command for command in COMMANDS if command.startswith(beginnings)]
+
+
+def test_every_command_is_covered_here() -> None:
+    rest = set(COMMANDS) - set(
+        commands("make ", "lightning ", "python -m experiments grid ", "python -m experiments doctor ")
+    )
+    assert rest == {"source .venv/bin/activate"}
+
+
+def test_the_two_commands_come_first() -> None:
+    assert COMMANDS[:2] == ["make reproduce-table", "make test"]
+
+
+@pytest.mark.parametrize("command", commands("make "))
+def test_make_knows_its_targets_and_variables(command: str) -> None:
+    words = shlex.split(command)
+    plan = subprocess.run(
+        ["make", "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    for variable in re.findall(r"(?:SEEDS|EPOCHS|JOBS|OUT|DATA)=(\S+)", command):
+        assert variable in plan
+
+
+@pytest.mark.parametrize("command", commands("lightning "))
+def test_lightning_takes_the_arguments(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = shlex.split(command)[1:]
+    if not all((ROOT / word).exists() for word in words if word.startswith("configs/")):
+        assert "configs/mine.yaml" in words  # the row that the recipe adds
+        return
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--print_config"])
+    assert ended.value.code in (0, None), capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", commands("python -m experiments grid "))
+def test_the_grid_takes_the_arguments(command: str, tmp_path: Path) -> None:
+    settings = grid.parse([*shlex.split(command)[4:], "--out", str(tmp_path)])
+    grid.check(settings)
+
+
+@pytest.mark.parametrize("command", commands("python -m experiments doctor "))
+def test_the_doctor_takes_the_arguments(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All but the folder, which is the reader's own: the doctor names it."""
+    monkeypatch.chdir(ROOT)
+    words = [word.replace("~/", f"{tmp_path}/") for word in shlex.split(command)[3:]]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "samples" in capsys.readouterr().err
+
+
+def test_every_folder_and_file_that_readme_names_is_there() -> None:
+    for name in re.findall(r"`((?:configs|datamodules|lightning_modules|tests)/[\w./]*)`", README):
+        assert (ROOT / name).exists() or name == "configs/mine.yaml", name
