@@ -63,7 +63,7 @@ def machine() -> str:
 
 
 class RunRecord(L.Callback):
-    """Write ``run.json`` and ``split.csv`` into the run's folder when a fit starts.
+    """Write ``run.json`` and ``split.csv`` into the run's folder when a fit starts, and give the loggers the same.
 
     Args:
         run_dir: the run's folder.
@@ -71,19 +71,23 @@ class RunRecord(L.Callback):
         seed: the run's seed.
 
     Attributes:
-        config_hash: a hash of the run's settings; the CLI sets it.
+        settings: all settings of the run, and
+        config_hash: a hash of those that its result depends on; the CLI sets both.
     """
 
     def __init__(self, run_dir: Path, row: str, seed: int) -> None:
         self.run_dir, self.row, self.seed = run_dir, row, seed
-        self.config_hash = ""
+        self.config_hash, self.settings = "", dict[str, Any]()
         self._started = time.monotonic()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         write_split(data.notes, data.scored, self.run_dir / "split.csv")
-        write_json(self.run_dir / "run.json", self.facts(trainer))
+        facts = self.facts(trainer)
+        write_json(self.run_dir / "run.json", facts)
+        for logger in trainer.loggers:
+            logger.log_hyperparams({**facts, "settings": self.settings})
 
     def facts(self, trainer: L.Trainer) -> dict[str, Any]:
         """What the run was, as far as it is known now."""

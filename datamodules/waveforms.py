@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -193,11 +194,11 @@ def prepare_waveform(samples: np.ndarray, rate: int, settings: WaveformSettings)
     if rate != settings.sample_rate and len(mono):
         mono = soxr.resample(mono, rate, settings.sample_rate)
     if settings.trim_onset_db is not None:
-        mono = mono[_onset(mono, settings.trim_onset_db) :]
+        mono = mono[onset(mono, settings.trim_onset_db) :]
     return _level(mono[: settings.length], offset, settings)
 
 
-def _onset(mono: np.ndarray, threshold_db: float) -> int:
+def onset(mono: np.ndarray, threshold_db: float) -> int:
     """The first sample within ``threshold_db`` of the peak of ``mono`` (T,)."""
     magnitude = np.abs(mono)
     return int(np.argmax(magnitude >= magnitude.max(initial=0.0) * 10 ** (threshold_db / 20)))
@@ -207,7 +208,8 @@ def _level(segment: np.ndarray, offset: float, settings: WaveformSettings) -> np
     """Normalise the level of ``segment`` (T,), from which ``offset`` was taken; refuse silence."""
     centred = segment - segment.mean(dtype=np.float64) if len(segment) else segment
     if np.abs(centred).max(initial=0.0) < SILENCE_PEAK:
-        raise ValueError(f"is silent in the {len(segment) / settings.sample_rate:.3f} s that are kept")
+        hint = "; data.waveforms.trim_onset_db -40 drops leading silence" if settings.trim_onset_db is None else ""
+        raise ValueError(f"is silent in the {len(segment) / settings.sample_rate:.3f} s that are kept{hint}")
     if settings.normalise == "zscore":
         return np.asarray(centred / centred.std(dtype=np.float64), dtype=np.float32)
     segment = segment + offset
@@ -294,7 +296,8 @@ def _decode_all(
             digests[row] = hashlib.blake2b(waveform.tobytes(), digest_size=16).hexdigest()
             with writing:
                 file.seek(row * row_bytes)
-                file.write(waveform.tobytes())
+                if file.write(waveform.tobytes()) != waveform.nbytes:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
         _run_all(work, list(notes.itertuples()), workers, progress)
     return {"lengths": lengths, "source_rates": rates, "digests": np.array(digests), "reasons": np.array(reasons)}

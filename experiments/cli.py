@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -23,12 +25,14 @@ from callbacks.generation_metrics import classifier_file
 from callbacks.run_record import RunRecord, read_json, write_json
 from datamodules.note_pairs import NotePairs
 from experiments.base_config import BaseConfigFile
+from experiments.grid import CONFIGS, EXIT_BAD_INPUT, GRID_KEY
 from lightning_modules.note_classifier import NoteClassifier
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-EXIT_BAD_INPUT = 2
-GRID_KEY = "PITCH_TIMBRE_GRID_KEY"
-"""The environment variable by which the grid hands a cell the key that it stores in its metrics.json."""
+
+def quiet_libraries() -> None:
+    """Drop two messages of Lightning that say nothing to the user: an advertisement, and a torch name that it uses."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: "litlogger" not in r.getMessage())
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
 
 
 @contextmanager
@@ -81,6 +85,7 @@ class PitchTimbreCLI(LightningCLI):
     config: Any
 
     def __init__(self, args: list[str], run: bool = True) -> None:
+        quiet_libraries()
         set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
         super().__init__(
             datamodule_class=NotePairs,
@@ -154,7 +159,7 @@ class PitchTimbreCLI(LightningCLI):
     def before_fit(self) -> None:
         """Prepare as for a test; go on from the last checkpoint where the same run was stopped."""
         self.before_test()
-        self._record.config_hash = self._config_hash()
+        self._record.settings, self._record.config_hash = self._plain_settings(), self._config_hash()
         if self.settings.ckpt_path is None:
             self.config_init[self.subcommand]["ckpt_path"] = self._resume_point()
 
@@ -254,10 +259,19 @@ class PitchTimbreCLI(LightningCLI):
 
     def _config_hash(self) -> str:
         """A hash of the settings that a result depends on."""
-        settings = _plain(self.settings)
-        for name in ("config", "run_dir", "classifier_dir", "ckpt_path"):
-            settings.pop(name, None)
-        return sha256(yaml.safe_dump(settings, sort_keys=True).encode()).hexdigest()[:16]
+        settings = self._plain_settings()
+        places = [settings.pop("run_dir"), settings.pop("classifier_dir"), settings["data"].pop("cache_dir")]
+        settings.pop("ckpt_path", None)
+        text = yaml.safe_dump(settings, sort_keys=True)
+        for place in places:  # where files are kept changes no result
+            text = text.replace(place, "")
+        return sha256(text.encode()).hexdigest()[:16]
+
+    def _plain_settings(self) -> dict[str, Any]:
+        """All settings as plain YAML values."""
+        settings: dict[str, Any] = _plain(self.settings)
+        settings.pop("config", None)
+        return settings
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ _SURE = 0.4
 # A label's own partials below this level are not there. Weak fundamentals lie at -15 to -28 dB, noise below -35 dB.
 _ABSENT_DB = -30.0
 _DETUNED_CENTS = 15.0
+# A note that begins this late (seconds) has less of itself before the frame than its neighbours.
+_LATE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Report:
         notes: one row a note: the note table's ``note_id``, ``midi``, ``instrument``, ``audio``; what
             :func:`experiments.note_examination.examine_note` measured; ``verdict`` of the label (``agrees``,
             ``suspect``: another pitch is heard, for sure; ``between``: another pitch, but between two semitones;
-            ``unclear``; ``unusable``), ``semitones`` (heard minus labelled, of suspects), ``short`` and ``copy_of``.
+            ``unclear``; ``unusable``), ``semitones`` (heard minus labelled, of suspects), ``short``, ``late`` and ``copy_of``.
         tuning: instrument -> its tuning in cents relative to A4 = 440 Hz, the median of its notes.
         needed_s: how long a note must be, in seconds.
     """
@@ -96,28 +98,54 @@ class Report:
             f"{', '.join(f'{rate:g} Hz' for rate in sorted(notes.rate.dropna().unique()))}"
         )
         console.print(_instrument_table(self))
-        for title, chosen in self.findings():
-            if len(chosen):
-                console.print(f"{title}: {len(chosen)}", style="bold", highlight=False)
-                console.print("  " + "\n  ".join(_named(chosen)), highlight=False, markup=False)
+        for finding in self.findings():
+            if len(finding.notes):
+                console.print(f"{finding.title}: {len(finding.notes)}", style="bold", highlight=False)
+                console.print("  " + "\n  ".join(finding.named()), highlight=False, markup=False)
         for instrument, cents in self.tuning.items():
             if abs(cents) > _DETUNED_CENTS:
                 console.print(f"detuned: {instrument} is {abs(cents):.0f} cents {'sharp' if cents > 0 else 'flat'}")
 
-    def findings(self) -> list[tuple[str, pd.DataFrame]]:
+    def findings(self) -> list[Finding]:
         """Each kind of finding, and the notes that have it."""
         notes = self.notes
-        octave = (notes.verdict == "suspect") & (notes.semitones % 12 == 0)
+        suspect = notes.verdict == "suspect"
+        octave = suspect & (notes.semitones % 12 == 0)
+        early = f"end before {self.needed_s:.3f} s, where the frame's window ends"
+        late = f"begin later than {_LATE_S:g} s (data.waveforms.trim_onset_db -40 drops what is before)"
         return [
-            ("cannot be used", notes[notes.fault != ""]),
-            (f"end before {self.needed_s:.3f} s, where the frame's window ends", notes[notes.short]),
-            ("have the same samples as another note", notes[notes.copy_of != ""]),
-            ("clipped", notes[notes.clipped]),
-            ("labels an octave off", notes[octave]),
-            ("labels off by another interval", notes[(notes.verdict == "suspect") & ~octave]),
-            ("pitch between two semitones (not corrected)", notes[notes.verdict == "between"]),
-            ("pitch unclear (not corrected)", notes[notes.verdict == "unclear"]),
+            Finding("cannot be used", notes[notes.fault != ""], lambda note: note.fault),
+            Finding(early, notes[notes.short], lambda note: f"{note.duration_s:.3f} s"),
+            Finding(late, notes[notes.late], lambda note: f"at {note.onset_s:.3f} s"),
+            Finding("have the samples of another note", notes[notes.copy_of != ""], lambda note: note.copy_of),
+            Finding("clipped", notes[notes.clipped], lambda note: f"peak {note.peak_db:+.1f} dB"),
+            Finding("labels an octave off", notes[octave], _heard),
+            Finding("labels off by another interval", notes[suspect & ~octave], _heard),
+            Finding("pitch between two semitones (not corrected)", notes[notes.verdict == "between"], _heard),
+            Finding("pitch unclear (not corrected)", notes[notes.verdict == "unclear"], _heard),
         ]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of finding.
+
+    Attributes:
+        title: what was found.
+        notes: the rows of :attr:`Report.notes` that it was found of.
+        describe: says of a row what exactly.
+    """
+
+    title: str
+    notes: pd.DataFrame
+    describe: Callable[[Any], str]
+
+    def named(self) -> Iterator[str]:
+        """Name the first few notes and count the rest."""
+        for note in _rows(self.notes.head(NAMED_AT_MOST)):
+            yield f"{note.note_id}: {self.describe(note)}"
+        if len(self.notes) > NAMED_AT_MOST:
+            yield f"and {len(self.notes) - NAMED_AT_MOST} more"
 
 
 def examine(
@@ -125,6 +153,7 @@ def examine(
     root: Path | None,
     notes: pd.DataFrame,
     needed_s: float,
+    trims_onset: bool = False,
     workers: int | None = None,
     progress: bool = True,
 ) -> Report:
@@ -135,6 +164,7 @@ def examine(
         root: the folder of the audio, or ``None`` for a source that needs none.
         notes: the note table.
         needed_s: how long a note must be, in seconds: the end of the frame's longest window.
+        trims_onset: whether that time is counted from a note's onset rather than from the start of its file.
         workers: processes; one a core where ``None``.
         progress: show a progress bar on standard error.
     """
@@ -143,25 +173,29 @@ def examine(
     parallel = joblib.Parallel(workers, return_as="generator_unordered")
     results = parallel(joblib.delayed(examine_notes)(source, root, task) for task in tasks)
     measured = pd.DataFrame([row for task in _with_bar(results, len(tasks), progress) for row in task])
-    return diagnose(notes, measured, needed_s)
+    return diagnose(notes, measured, needed_s, trims_onset)
 
 
-def diagnose(notes: pd.DataFrame, measured: pd.DataFrame, needed_s: float) -> Report:
+def diagnose(notes: pd.DataFrame, measured: pd.DataFrame, needed_s: float, trims_onset: bool = False) -> Report:
     """Draw the conclusions from what was measured.
 
     Args:
         notes: the note table.
         measured: a row a note, in any order, as of :func:`experiments.note_examination.examine_note`.
         needed_s: how long a note must be, in seconds.
+        trims_onset: whether that time is counted from a note's onset.
     """
-    columns = ["duration_s", "rate", "peak_db", "level_db", "lenient", "strict", "steadiness", "hidden_db"]
+    columns = ["duration_s", "onset_s", "rate", "peak_db", "level_db", "lenient", "strict", "steadiness", "hidden_db"]
     table = notes[["note_id", "midi", "instrument", "audio"]].merge(
         measured.reindex(columns=["note_id", "fault", "clipped", "content", *columns]), on="note_id"
     )
     table[columns] = table[columns].astype(float)
     table["clipped"] = table.clipped.eq(True)
     # Notes are read up to EXAMINED_S: one that fills it may be longer.
-    table["short"] = (table.duration_s < min(needed_s, EXAMINED_S)) & (table.fault == "")
+    start_s = table.onset_s if trims_onset else 0.0
+    whole = table.duration_s >= EXAMINED_S
+    table["short"] = (table.duration_s - start_s < needed_s) & ~whole & (table.fault == "")
+    table["late"] = (table.onset_s > _LATE_S) & (not trims_onset)
     lenient, strict = table.lenient - table.midi, table.strict - table.midi
     sure = ((lenient - strict).abs() < _SAME) & (table.steadiness > _STEADY)
     right = sure & (lenient.abs() < _SAME)
@@ -191,7 +225,7 @@ def _instrument_table(report: Report) -> rich.table.Table:
     """The findings by instrument."""
     table = rich.table.Table(
         "instrument", "notes", "pitches", "seconds", "level dB", "tuning cents",
-        "octave", "other", "between", "unclear", "short", "clipped", "copies", "unusable",
+        "octave", "other", "between", "unclear", "short", "late", "clipped", "copies", "unusable",
     )  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"
@@ -199,7 +233,7 @@ def _instrument_table(report: Report) -> rich.table.Table:
         suspect = notes.verdict == "suspect"
         octave = suspect & (notes.semitones % 12 == 0)
         counts = [octave, suspect & ~octave, notes.verdict == "between", notes.verdict == "unclear"]
-        counts += [notes.short, notes.clipped, notes.copy_of != "", notes.fault != ""]
+        counts += [notes.short, notes.late, notes.clipped, notes.copy_of != "", notes.fault != ""]
         level = notes.level_db.dropna()
         table.add_row(
             str(instrument),
@@ -218,22 +252,8 @@ def _rows(notes: pd.DataFrame) -> Iterator[Any]:
     yield from notes.itertuples()
 
 
-def _named(notes: pd.DataFrame) -> Iterable[str]:
-    """Name some notes, each with what was found, and count the rest."""
-    for note in _rows(notes.head(NAMED_AT_MOST)):
-        yield f"{note.note_id}: {_found(note)}"
-    if len(notes) > NAMED_AT_MOST:
-        yield f"and {len(notes) - NAMED_AT_MOST} more"
-
-
-def _found(note: Any) -> str:
-    """What was found of a note, in a few words."""
-    if note.fault:
-        return str(note.fault)
-    if note.short:
-        return f"{note.duration_s:.3f} s"
-    if note.copy_of:
-        return f"same as {note.copy_of}"
+def _heard(note: Any) -> str:
+    """What was heard of a note, against its label."""
     if np.isnan(note.lenient):
         return "too short to hear a pitch"
     return f"heard {note.lenient - note.midi:+.2f} semitones from {name_from_midi(note.midi)}"
@@ -273,7 +293,8 @@ def main(argv: Sequence[str]) -> int:
     rate = data.waveform_settings.sample_rate
     needed_s = (data.mel.centre(rate) + context_reach(data.mel.n_fft, data.shifts.highest)) / rate
     with one_line_errors():
-        report = examine(data.source, data.root, data.notes, needed_s, own.workers)
+        trims_onset = data.waveform_settings.trim_onset_db is not None
+        report = examine(data.source, data.root, data.notes, needed_s, trims_onset, own.workers)
         report.print()
         corrections = report.write_corrections(own.write) if own.write else report.corrections()
     actions = corrections.action.value_counts()

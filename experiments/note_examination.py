@@ -21,7 +21,7 @@ import pandas as pd
 import soxr
 
 from datamodules.sources.source import NoteSource
-from datamodules.waveforms import LARGEST_SAMPLE, SILENCE_PEAK
+from datamodules.waveforms import LARGEST_SAMPLE, SILENCE_PEAK, onset
 
 EXAMINED_S = 3.0
 """How much of a note is examined, in seconds."""
@@ -36,6 +36,7 @@ _LENIENT, _STRICT = 0.2, 0.02
 # Frames that much below the loudest one (a ratio of amplitudes) are attack, release or room.
 _QUIET = 0.1
 _FLAT_RUN = 6
+_ONSET_DB = -40.0
 _NYQUIST_SHARE = 0.45
 
 
@@ -67,7 +68,7 @@ def examine_note(source: NoteSource, root: Path | None, note: Any) -> dict[str, 
 
     Returns:
         ``note_id``; ``fault``: why the note cannot be used, or empty; and where it can: ``duration_s`` (at most
-        :data:`EXAMINED_S`), ``rate`` (Hz), ``peak_db`` and ``level_db`` (RMS, both relative to full scale),
+        :data:`EXAMINED_S`), ``onset_s`` (when it comes within 40 dB of its peak), ``rate`` (Hz), ``peak_db`` and ``level_db`` (RMS, both relative to full scale),
         ``clipped``, ``content`` (a digest of the samples) and the fields of :class:`PitchHeard`.
     """
     try:
@@ -89,6 +90,7 @@ def _measure(mono: np.ndarray, rate: int, midi: int) -> dict[str, Any]:
     heard = hear_pitch(centred, rate, midi)
     return {
         "duration_s": len(mono) / rate,
+        "onset_s": onset(centred, _ONSET_DB) / rate,
         "rate": rate,
         "peak_db": 20 * math.log10(peak),
         "level_db": 10 * math.log10(float(np.mean(centred**2))),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,3 +202,30 @@ def test_a_file_that_is_no_checkpoint_is_refused(
 def test_on_the_fly_pairs_train_too(fit: Callable[..., None], tmp_path: Path) -> None:
     fit(tmp_path, "--data.shifts.pairs", "on_the_fly", "--data.shifts.continuous", "true")
     assert (tmp_path / "metrics.json").exists()
+
+
+def test_where_files_are_kept_does_not_change_the_settings_hash(fit: Callable[..., None], tmp_path: Path) -> None:
+    for name, words in (("a", []), ("b", []), ("c", ["--model.weights.cycle", "2"])):
+        fit(tmp_path / name, *words)
+    a, b, c = (json.loads((tmp_path / name / "run.json").read_text())["config_hash"] for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.slow
+def test_the_offline_wandb_run_says_what_metrics_json_says(home: Path, tmp_path: Path) -> None:
+    """Without a key nothing waits: the run is kept offline, and is read back with the tool that W&B ships."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    environment |= {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "experiments", "fit", "--config", str(CONFIGS / "smoke.yaml"), "--run_dir", "run"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("W&B: no key found, so this run is kept offline") == 1
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
+    leet = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(file)]
+    kept = subprocess.run(leet, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for name, value in metrics["best"]["published"].items():
+        assert f'"published/{name}"' in kept
+        assert f"{value:.4g}"[:4] in kept
+    for word in ("smoke-seed0", metrics["data_hash"], metrics["config_hash"]):
+        assert word in kept

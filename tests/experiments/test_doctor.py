@@ -114,8 +114,19 @@ def test_faulty_short_clipped_and_copied_notes(tmp_path):
     assert set(corrections.index) == {"good", "miscopied", "short", "silent", "nan", "one"}
     assert set(corrections.action) == {"drop"}
     text = printed(report)
-    for line in ("cannot be used: 3", "end before 0.250 s", "same samples as another note: 2", "clipped: 1"):
+    for line in ("cannot be used: 3", "end before 0.250 s", "have the samples of another note: 2", "clipped: 1"):
         assert line in text
+
+
+def test_notes_that_begin_late(tmp_path):
+    late = np.concatenate([np.zeros(RATE // 2, np.float32), note(60, seconds=0.2)])
+    report = run(tmp_path, {"late": (late, 60), "good": (note(61), 61)})
+    assert report.notes.late.tolist() == [False, True]
+    assert "late: at 0.500 s" in printed(report)
+    assert not report.notes.short.any()
+    trimmed = run(tmp_path, {"late": (late, 60), "good": (note(61), 61)}, trims_onset=True)
+    assert not trimmed.notes.late.any()
+    assert trimmed.notes.short.tolist() == [False, True]
 
 
 def test_a_sine_at_full_scale_is_not_clipped(tmp_path):
