@@ -58,7 +58,7 @@ class GenerationMetrics(L.Callback):
                     f"{file}: there is no {label} classifier for this data; train it by "
                     f"`lightning fit --config configs/classifier_{label}.yaml` with the same data"
                 )
-            self._classifiers[label] = NoteClassifier.load(file, data_hash).to(pl_module.device)
+            self._classifiers[label] = NoteClassifier.load(file, data_hash)
 
     def _due(self, trainer: L.Trainer) -> bool:
         return trainer.current_epoch % self.every_n_epochs == 0
@@ -100,7 +100,7 @@ class GenerationMetrics(L.Callback):
         found: dict[str, float] = {}
         for label, classifier in self._classifiers.items():
             prefix = "" if label == "instrument" else "pitch_"
-            real = classifier.features(x)
+            real = classifier.to(x.device).features(x)  # the module has its device only after setup
             for name, frames in made.items():
                 features = classifier.features(frames)
                 found[f"{prefix}fid_{name}"] = frechet_distance(real, features)
@@ -119,9 +119,9 @@ class GenerationMetrics(L.Callback):
 
     def _pitch_posteriors(self, module: Any, z: Tensor) -> Tensor:
         """The pitch classifier's mean posterior for each category, over the timbres z (T, L): (K, classes), float64."""
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64)  # on the CPU: not every accelerator has float64
         for part in z.split(TIMBRES_AT_ONCE):
             frames = module.decode_all_pitches(part)
             posterior = self._classifiers["pitch"].posterior(frames.flatten(0, 1))
-            total = total.to(z.device) + posterior.double().unflatten(0, frames.shape[:2]).sum(1)
+            total = total + posterior.unflatten(0, frames.shape[:2]).sum(1).cpu().double()
         return total / len(z)

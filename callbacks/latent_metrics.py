@@ -18,9 +18,16 @@ class LatentMetrics(L.Callback):
     ``published`` fits mappings on the scored notes and lets probes choose their epoch on them; ``honest`` fits and
     chooses on the training notes. During training the honest mapping is fitted on the categories that the epoch's own
     steps gave to the training notes, which costs nothing; the test encodes them all again.
+
+    Attributes:
+        training_notes: (categories, pitches) of the training notes, kept by a test.
+        other_training_notes: the same of the run that a checkpoint comes from, when it is tested on other notes; its
+            mapping is then scored too, as ``transfer``.
     """
 
     def __init__(self) -> None:
+        self.training_notes = (torch.empty(0), torch.empty(0))
+        self.other_training_notes: tuple[Tensor, Tensor] | None = None
         self._scored: list[tuple[Tensor, ...]] = []
         self._fitted: list[tuple[Tensor, ...]] = []
 
@@ -73,6 +80,10 @@ class LatentMetrics(L.Callback):
             values |= {f"{protocol}/pitch": pitch, f"{protocol}/instrument": instrument}
             values[f"{protocol}/combine"] = (instrument + 100 - pitch) / 2
             values |= {f"{protocol}/{name}": value for name, value in _mapping(scored[:2], fit[:2]).items()}
+        self.training_notes = (fitted[0], fitted[1])
+        if self.other_training_notes is not None:
+            transferred = _mapping(scored[:2], self.other_training_notes)
+            values |= {f"transfer/{name}": value for name, value in transferred.items()}
         pl_module.log_dict(values)
 
 

@@ -100,6 +100,7 @@ class RunRecord(L.Callback):
             "data_hash": data.data_hash,
             "n_notes": len(data.notes),
             "n_scored": int(data.scored.sum()),
+            "n_dropped": len(data.dropped),
             "git_revision": git_revision(),
             "versions": {name: version(name) for name in RECORDED_VERSIONS} | {"python": platform.python_version()},
             "machine": machine(),

@@ -130,6 +130,11 @@ class NotePairs(L.LightningDataModule):
         cache_dir: where decoded audio is kept.
         seed: seed of the order and the shifts; the CLI links it to ``seed_everything``.
         name: what the data is called in records and tables.
+
+    Attributes:
+        notes: the note table, without the notes that were dropped.
+        dropped: note id -> reason, of the notes that ``on_bad_file: drop`` left out.
+        scale: the bounds of the frames' scale, after ``setup``.
     """
 
     def __init__(
@@ -166,6 +171,7 @@ class NotePairs(L.LightningDataModule):
         self.instruments: list[str] = sorted(notes.instrument.unique())
         self._check_pitches()
         self.scale: FrameScale | None = None
+        self.dropped: dict[str, str] = {}
         self._scored: np.ndarray = np.zeros(0, dtype=bool)
         self._log_frames: Tensor | None = None
         self._frames: Tensor | None = None
@@ -267,8 +273,9 @@ class NotePairs(L.LightningDataModule):
         """Refuse or drop the notes that end before the frame's longest window; follow what was dropped on decoding."""
         self.notes = self.notes.iloc[waveforms.kept].reset_index(drop=True)
         rate, short = self.waveform_settings.sample_rate, waveforms.lengths < needed
-        if waveforms.dropped:
-            print(f"dropped {len(waveforms.dropped)} note(s) that cannot be used, as data.on_bad_file says", flush=True)
+        self.dropped = dict(waveforms.dropped)
+        for note_id, reason in self.dropped.items():
+            print(f"dropped, as data.on_bad_file says: {note_id}: {reason}", flush=True)
         if not short.any():
             return waveforms
         first = int(np.flatnonzero(short)[0])
@@ -279,6 +286,7 @@ class NotePairs(L.LightningDataModule):
         if self.on_bad_file == "stop" or short.all():
             raise ValueError(f"{what}; set data.on_bad_file: drop, or an earlier data.mel.frame_s")
         print(f"dropped, as data.on_bad_file says: {what}", flush=True)
+        self.dropped |= dict.fromkeys(self.notes.note_id[short], "ends before the frame's longest window")
         self.notes = self.notes[~short].reset_index(drop=True)
         return replace(waveforms, starts=waveforms.starts[~short], lengths=waveforms.lengths[~short])
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import lightning as L
+import pandas as pd
 import torch
 import yaml
 from filelock import FileLock
@@ -22,11 +23,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from callbacks.generation_metrics import classifier_file
+from callbacks.latent_metrics import LatentMetrics
 from callbacks.run_record import RunRecord, read_json, write_json
 from datamodules.note_pairs import NotePairs
 from experiments.base_config import BaseConfigFile
 from experiments.grid import CONFIGS, EXIT_BAD_INPUT, GRID_KEY
 from lightning_modules.note_classifier import NoteClassifier
+
+CATEGORIES = "categories.csv"
+"""In a run's folder: category and pitch (0 for the lowest of the data) of each training note at the best checkpoint."""
+
+C = TypeVar("C", bound=L.Callback)
 
 
 def quiet_libraries() -> None:
@@ -151,6 +158,8 @@ class PitchTimbreCLI(LightningCLI):
         with one_line_errors():
             self._check_checkpoint()
             self.datamodule.setup()
+            if self.subcommand == "test" and self.settings.ckpt_path:
+                self._take_mapping(Path(self.settings.ckpt_path).parents[1] / CATEGORIES)
         if not isinstance(self.model, NoteClassifier):
             self.ensure_classifiers()
 
@@ -175,10 +184,20 @@ class PitchTimbreCLI(LightningCLI):
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
 
+    def _take_mapping(self, file: Path) -> None:
+        """Score a checkpoint on other notes by the mapping of its own training notes too."""
+        if file.exists():
+            notes = pd.read_csv(file)
+            category, pitch = (torch.from_numpy(notes[name].to_numpy()) for name in ("category", "pitch"))
+            self._callback(LatentMetrics).other_training_notes = (category, pitch)
+
+    def _callback(self, kind: type[C]) -> C:
+        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return next(callback for callback in callbacks if isinstance(callback, kind))
+
     @property
     def _record(self) -> RunRecord:
-        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        return next(callback for callback in callbacks if isinstance(callback, RunRecord))
+        return self._callback(RunRecord)
 
     def _resume_point(self) -> Path | None:
         """The last checkpoint of this very run: the same settings on the same data. Those of another are removed."""
@@ -239,6 +258,7 @@ class PitchTimbreCLI(LightningCLI):
         scores = {"last": {"epoch": epochs - 1, **self._scores(None)}}
         best_epoch = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["epoch"]
         scores["best"] = {"epoch": best_epoch, **self._scores(best.best_model_path)}
+        self._keep_mapping(self.settings.run_dir / CATEGORIES)
         content = {
             **self._record.facts(self.trainer),
             "epochs": epochs,
@@ -246,6 +266,13 @@ class PitchTimbreCLI(LightningCLI):
             **scores,
         }
         write_json(self.settings.run_dir / "metrics.json", content)
+
+    def _keep_mapping(self, file: Path) -> None:
+        """Write the categories of the training notes, for tests on other notes."""
+        categories, pitches = self._callback(LatentMetrics).training_notes
+        temporary = file.with_name(f".{file.name}.tmp")
+        pd.DataFrame({"category": categories, "pitch": pitches}).to_csv(temporary, index=False)
+        temporary.replace(file)
 
     def _scores(self, ckpt_path: str | None) -> dict[str, dict[str, float]]:
         """The table's metrics of the model as it is, or of a checkpoint: {published: {...}, honest: {...}}."""

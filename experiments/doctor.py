@@ -49,7 +49,8 @@ class Report:
         notes: one row a note: the note table's ``note_id``, ``midi``, ``instrument``, ``audio``; what
             :func:`experiments.note_examination.examine_note` measured; ``verdict`` of the label (``agrees``,
             ``suspect``: another pitch is heard, for sure; ``between``: another pitch, but between two semitones;
-            ``unclear``; ``unusable``), ``semitones`` (heard minus labelled, of suspects), ``short``, ``late`` and ``copy_of``.
+            ``unclear``; ``unusable``), ``semitones`` (heard minus labelled, of suspects), ``short``,
+            ``late`` and ``copy_of``.
         tuning: instrument -> its tuning in cents relative to A4 = 440 Hz, the median of its notes.
         needed_s: how long a note must be, in seconds.
     """

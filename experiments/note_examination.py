@@ -68,8 +68,9 @@ def examine_note(source: NoteSource, root: Path | None, note: Any) -> dict[str, 
 
     Returns:
         ``note_id``; ``fault``: why the note cannot be used, or empty; and where it can: ``duration_s`` (at most
-        :data:`EXAMINED_S`), ``onset_s`` (when it comes within 40 dB of its peak), ``rate`` (Hz), ``peak_db`` and ``level_db`` (RMS, both relative to full scale),
-        ``clipped``, ``content`` (a digest of the samples) and the fields of :class:`PitchHeard`.
+        :data:`EXAMINED_S`), ``onset_s`` (when it comes within 40 dB of its peak), ``rate`` (Hz), ``peak_db`` and
+        ``level_db`` (RMS, both relative to full scale), ``clipped``, ``content`` (a digest of the samples) and the
+        fields of :class:`PitchHeard`.
     """
     try:
         samples, rate = source.read_audio(root, note, EXAMINED_S)

@@ -169,6 +169,7 @@ def test_a_checkpoint_is_tested_with_its_own_scale(
     expected = json.loads((tmp_path / "metrics.json").read_text())["best"]["published"]["acc"]
     assert f"{expected:.6f}".rstrip("0") in capsys.readouterr().out
     fit(tmp_path / "other", "--ckpt_path", str(best), "--data.source.instruments", "[oboe,flute]", command="test")
+    assert "transfer/acc" in capsys.readouterr().out, "other notes are scored by the run's own mapping too"
 
 
 @pytest.mark.parametrize(
