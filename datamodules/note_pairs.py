@@ -31,7 +31,7 @@ class NotePair(NamedTuple):
 
     Attributes:
         x: (B, F) log-mel frames in [-1, 1].
-        x_shifted: (B, F) the same instants of the shifted notes, or ``None`` where the shifts are all zero.
+        x_shifted: (B, F) the same instants of the shifted notes, or ``None`` where no pairs are made.
         semitones: (B,) the shifts.
         pitch: (B,) pitch labels, 0 for the lowest pitch of the data. Unsupervised objectives never read them.
         instrument: (B,) instrument labels. No objective reads them; the instrument classifier does.
@@ -52,13 +52,14 @@ class ShiftSettings:
         lowest: lowest shift in semitones.
         highest: highest shift in semitones, drawn too (the authors' code never draws its own +2).
         pairs: ``table`` computes the frames of all whole semitones once; ``on_the_fly`` computes each batch from the
-            samples.
+            samples; ``none`` makes no pairs. The range decides all the same which notes are long enough, so that rows
+            with and without pairs are trained and scored on the same notes.
         continuous: draw real intervals rather than whole semitones; needs ``pairs: on_the_fly``.
     """
 
     lowest: int = -2
     highest: int = 2
-    pairs: Literal["table", "on_the_fly"] = "table"
+    pairs: Literal["table", "on_the_fly", "none"] = "table"
     continuous: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class ShiftSettings:
             raise ValueError(f"data.shifts: lowest {self.lowest} lies above highest {self.highest}")
         if not self.lowest <= 0 <= self.highest:
             raise ValueError(f"data.shifts: {self.lowest}..{self.highest} must hold 0, the unshifted frame")
-        if self.continuous and self.pairs == "table":
+        if self.continuous and self.pairs != "on_the_fly":
             raise ValueError(
                 "data.shifts.continuous needs data.shifts.pairs: on_the_fly; a table holds whole semitones"
             )
@@ -356,7 +357,7 @@ class NotePairs(L.LightningDataModule):
         origin = -self.shifts.lowest if self.shifts.pairs == "table" else 0
         x = self._frames[indices, origin]
         pitch, instrument = (labels[indices] for labels in self._labels)
-        if self.shifts.lowest == self.shifts.highest:
+        if self.shifts.pairs == "none":
             return NotePair(x, None, semitones, pitch, instrument)
         if self._context is None:
             shifted = self._frames[indices, semitones - self.shifts.lowest]

@@ -232,7 +232,7 @@ class PitchTimbreCLI(LightningCLI):
         """Arguments that give a classifier this run's data, trainer and cache, with its files beside ``file``."""
         data = self.settings.data.clone().as_dict()
         data.pop("seed")
-        data["shifts"] = {**data["shifts"], "pairs": "table", "continuous": False}
+        data["shifts"] = {**data["shifts"], "pairs": "none", "continuous": False}
         trainer = {name: self.settings.trainer[name] for name in ("accelerator", "precision")}
         content = {
             "data": data,

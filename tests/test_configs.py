@@ -42,7 +42,8 @@ def test_a_row_has_its_weights(row: str, capsys: pytest.CaptureFixture[str]) -> 
     assert tuple(found[name] for name in AUXILIARY) == weights
     assert (found["reconstruction"], found["kl_z"], found["kl_c"]) == (10, 1, 1)
     shifts = settings["data"]["shifts"]
-    assert (shifts["lowest"], shifts["highest"]) == ((-2, 2) if shifted else (0, 0))
+    assert (shifts["lowest"], shifts["highest"]) == (-2, 2)
+    assert shifts["pairs"] == ("table" if shifted else "none")
     assert settings["row"] == row
 
 

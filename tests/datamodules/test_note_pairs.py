@@ -86,10 +86,13 @@ def test_continuous_shifts_are_real_numbers(cache_dir: Path) -> None:
     assert pair.x_shifted.shape == pair.x.shape == (16, 256)
 
 
-def test_without_shifts_there_is_no_second_frame(cache_dir: Path) -> None:
-    pairs = pairs_of(cache_dir, shifts=ShiftSettings(0, 0))
+def test_without_pairs_there_is_no_second_frame(cache_dir: Path, small_pairs: NotePairs) -> None:
+    pairs = pairs_of(cache_dir, shifts=ShiftSettings(pairs="none"))
     pairs.setup()
-    assert pairs.pairs(torch.arange(4), torch.zeros(4)).x_shifted is None
+    alone = pairs.pairs(torch.arange(4), torch.zeros(4))
+    assert alone.x_shifted is None
+    assert torch.equal(alone.x, small_pairs.pairs(torch.arange(4), torch.zeros(4, dtype=torch.long)).x)
+    assert pairs.data_hash == small_pairs.data_hash, "rows with and without pairs share notes and classifiers"
 
 
 def test_categories_come_from_the_notes_or_a_setting(cache_dir: Path, small_pairs: NotePairs) -> None:

@@ -113,6 +113,18 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
     pd.testing.assert_frame_equal(logs[0], logs[1])
 
 
+def test_a_finished_run_is_scored_again_without_training(fit: Callable[..., None], tmp_path: Path) -> None:
+    words = ["--trainer.max_epochs", "10"]
+    fit(tmp_path, *words)
+    before, trained = json.loads((tmp_path / "metrics.json").read_text()), weights(tmp_path)
+    (tmp_path / "metrics.json").unlink()
+    fit(tmp_path, *words)
+    after = json.loads((tmp_path / "metrics.json").read_text())
+    assert (after["best"], after["last"], after["epochs"]) == (before["best"], before["last"], 10)
+    assert same(weights(tmp_path), trained)
+    assert len(pd.read_csv(tmp_path / "metrics.csv")) == 10
+
+
 def test_checkpoints_of_other_settings_are_not_resumed(
     fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
