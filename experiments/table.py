@@ -356,7 +356,7 @@ class Panel:
 
 
 PANELS = (
-    Panel("train/loss/kl_c", "KL(c) in training: when the pitch code wakes", "KL(c || uniform) [nats]"),
+    Panel("train/loss/kl_c", "KL(c), summed over a pair: when the pitch code wakes", "KL(c || uniform) [nats]"),
     Panel("val/acc", "Accuracy of the pitch category (published ACC)", "ACC [%]"),
     Panel("val/loss/total", "Validation loss", "loss"),
     Panel("val/cds", "Consistency and diversity of generated pitch", "CDS"),
