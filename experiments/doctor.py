@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ class Report:
 
     def print(self, console: rich.console.Console | None = None) -> None:
         """Print the report: a table by instrument, then every kind of finding with its notes."""
-        console = console or rich.console.Console()
+        # A file or a pipe has no width of its own, and the table would be squeezed into 80 columns.
+        console = console or rich.console.Console(width=None if sys.stdout.isatty() else 160)
         notes = self.notes
         console.print(
             f"{len(notes)} notes, {notes.instrument.nunique()} instruments, {notes.midi.nunique()} pitches "
