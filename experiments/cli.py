@@ -140,6 +140,8 @@ class PitchTimbreCLI(LightningCLI):
             with one_line_errors():
                 data.pitch_range = tuple(read_checkpoint(tested)["NotePairs"]["pitch_range"])
         trainer = self.settings.trainer
+        if trainer.enable_progress_bar is False:
+            trainer.callbacks = [c for c in trainer.callbacks if not c.class_path.endswith("EpochProgress")]
         on_cpu = trainer.accelerator == "cpu" or not torch.accelerator.is_available()
         if trainer.precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             print("this processor has no bf16 arithmetic: trainer.precision is 32-true")

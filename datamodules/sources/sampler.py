@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -212,10 +211,12 @@ class SamplerSource(NoteSource):
         return check_notes(pd.DataFrame(rows, columns=list(NOTE_COLUMNS)), "the embedded notes")
 
     def read_audio(self, root: Path | None, note: Any, duration_s: float) -> tuple[np.ndarray, int]:
-        """Render ``duration_s`` seconds of a note: (T,) float32 within [-1, 1], at 22,050 Hz."""
-        take = _take_of(note.note_id)
-        samples = render_note(note.instrument, int(note.midi), note.dynamic, duration_s, self.seed, take)
-        return samples, SAMPLE_RATE
+        """Render ``duration_s`` seconds of a note: (T,) float32 within [-1, 1], at 22,050 Hz.
+
+        What sounds is what the note's id names: a corrected label changes the label alone.
+        """
+        instrument, midi, dynamic, take = _parts_of(note.note_id)
+        return render_note(instrument, midi, dynamic, duration_s, self.seed, take), SAMPLE_RATE
 
     def audio_key(self, root: Path | None, note: Any) -> str:
         """The recipe, the extract, the seed and the note."""
@@ -269,10 +270,10 @@ def _check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
         raise ValueError(f"unknown {kind} {unknown[0]!r}; known: {', '.join(known)}")
 
 
-def _take_of(identifier: str) -> int:
-    """The take that a note id names."""
-    suffix = re.search(r"-t(\d+)$", identifier)
-    return int(suffix.group(1)) if suffix else 1
+def _parts_of(identifier: str) -> tuple[str, int, str, int]:
+    """The instrument, MIDI pitch, dynamic and take that a note id names (see :func:`note_id`)."""
+    instrument, midi, dynamic, *take = identifier.split("-")
+    return instrument, int(midi), dynamic, int(take[0][1:]) if take else 1
 
 
 def _draw(seed: int, instrument: str, midi: int, dynamic: str, take: int) -> tuple[float, int]:

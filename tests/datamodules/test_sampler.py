@@ -276,3 +276,11 @@ class TestExtract:
         start = load_extractor().move_loop(tone, 4_010, 8_000)
         assert (len(tone) - start) % 80 == 0
         assert abs(len(tone) - start - 4_010) <= 401
+
+
+def test_a_corrected_label_changes_the_label_alone():
+    source = SamplerSource(instruments=["oboe"])
+    note = next(source.read_notes(None).itertuples())
+    corrected = note._replace(midi=note.midi + 12)
+    np.testing.assert_array_equal(source.read_audio(None, note, 0.1)[0], source.read_audio(None, corrected, 0.1)[0])
+    assert source.audio_key(None, note) == source.audio_key(None, corrected)
