@@ -190,7 +190,7 @@ class PitchTimbreCLI(LightningCLI):
         """Score a checkpoint on other notes by the mapping of its own training notes too."""
         if file.exists():
             notes = pd.read_csv(file)
-            category, pitch = (torch.from_numpy(notes[name].to_numpy()) for name in ("category", "pitch"))
+            category, pitch = (torch.tensor(notes[name].to_list()) for name in ("category", "pitch"))
             self._callback(LatentMetrics).other_training_notes = (category, pitch)
 
     def _callback(self, kind: type[C]) -> C:
