@@ -39,7 +39,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def make(folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     # `make test` runs this test: its flags and level are not the inner make's.
-    outer = {*VARIABLES, "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
+    outer = {*VARIABLES, "MAKELEVEL"}
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(["make", *words], cwd=folder, env=environment, capture_output=True, text=True)
 
