@@ -65,6 +65,7 @@ def test_lightning_takes_the_arguments(
 def test_the_grid_takes_the_arguments(command: str, tmp_path: Path) -> None:
     settings = grid.parse([*shlex.split(command)[4:], "--out", str(tmp_path)])
     grid.check(settings)
+    assert (settings.rows, settings.seeds, settings.index) == (("b", "m6"), 5, 3)
 
 
 @pytest.mark.parametrize("command", commands("python -m experiments doctor "))
