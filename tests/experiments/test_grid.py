@@ -18,8 +18,9 @@ from experiments.grid import Cell, GridSettings, cell_key, list_cells, parse, ru
 
 FAKE_CELL = Path(__file__).with_name("fake_cell.py")
 DRIVER = """
-import sys
+import signal, sys
 from experiments.grid import parse, run_grid
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit that it is ignored
 fit = lambda settings, cell: [sys.executable, "-S", sys.argv[1], cell.row, str(cell.seed), str(cell.run_dir)]
 sys.exit(run_grid(parse(sys.argv[2:]), fit, lambda settings: [sys.executable, "-S", "-c", ""]))
 """
