@@ -291,9 +291,7 @@ class PitchTimbreCLI(LightningCLI):
         settings = self._plain_settings()
         places = [settings.pop("run_dir"), settings.pop("classifier_dir"), settings["data"].pop("cache_dir")]
         settings.pop("ckpt_path", None)
-        text = yaml.safe_dump(settings, sort_keys=True)
-        for place in places:  # where files are kept changes no result
-            text = text.replace(place, "")
+        text = yaml.safe_dump(_without_places(settings, places), sort_keys=True)
         return sha256(text.encode()).hexdigest()[:16]
 
     def _plain_settings(self) -> dict[str, Any]:
@@ -330,6 +328,16 @@ def _kept_environment() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _without_places(value: Any, places: list[str]) -> Any:
+    """Settings without the paths at or below some folders: where files are kept changes no result."""
+    if isinstance(value, dict):
+        return {key: _without_places(item, places) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_places(item, places) for item in value]
+    below = isinstance(value, str) and any(value == place or value.startswith(f"{place}/") for place in places)
+    return None if below else value
 
 
 def _plain(value: Any) -> Any:
