@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
 EPSILON = float(np.finfo(np.float64).eps)
 PUBLISHED_LOW, PUBLISHED_HIGH = -36.0437, 9.7666
 """The fixed natural-log bounds of the authors' research code; the lower one is ln of the float64 epsilon."""
@@ -68,13 +70,13 @@ class MelSettings:
 
 
 @lru_cache(maxsize=8)
-def _filters(sample_rate: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> Tensor:
+def _filters(sample_rate: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float, device: torch.device) -> Tensor:
     bank = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin_hz, fmax=fmax_hz)
-    return torch.from_numpy(bank.T.copy())
+    return quick_product(torch.from_numpy(bank), device)
 
 
-def mel_filters(settings: MelSettings, sample_rate: int) -> Tensor:
-    """Return librosa's (Slaney) filter bank, (n_fft // 2 + 1, F).
+def mel_filters(settings: MelSettings, sample_rate: int, device: torch.device = CPU) -> Tensor:
+    """Return librosa's (Slaney) filter bank, (F, n_fft // 2 + 1), to be multiplied from the left.
 
     Raises:
         ValueError: the upper edge lies above the Nyquist frequency of ``sample_rate`` (Hz).
@@ -84,12 +86,32 @@ def mel_filters(settings: MelSettings, sample_rate: int) -> Tensor:
             f"data.mel.fmax_hz is {settings.fmax_hz:g} Hz, above the Nyquist frequency of {sample_rate} Hz audio; "
             f"set it to at most {sample_rate / 2:g}"
         )
-    return _filters(sample_rate, settings.n_fft, settings.n_mels, settings.fmin_hz, settings.fmax_hz)
+    return _filters(sample_rate, settings.n_fft, settings.n_mels, settings.fmin_hz, settings.fmax_hz, device)
 
 
-def log_mel(power: Tensor, filters: Tensor) -> Tensor:
-    """Power spectra (..., n_fft // 2 + 1) to natural-log mel frames (..., F)."""
-    return torch.log(power @ filters.to(power) + EPSILON)
+def quick_product(matrix: Tensor, device: torch.device) -> Tensor:
+    """Return a mostly empty matrix in the form whose product with a dense one is quick on a device.
+
+    Compressed rows on a CPU. Dense elsewhere: not every accelerator has sparse products, and where there are some,
+    dense ones of this size cost nothing.
+    """
+    if device.type != "cpu":
+        return matrix.to(device)
+    row, column = matrix.nonzero(as_tuple=True)
+    ends = torch.searchsorted(row, torch.arange(len(matrix) + 1))
+    return compressed_rows(ends, column, matrix[row, column], tuple(matrix.shape))
+
+
+def compressed_rows(ends: Tensor, columns: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return a sparse matrix in compressed rows, with the 32-bit indices that MKL else makes at each product."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(ends.int(), columns.int(), values, size, check_invariants=False)
+
+
+def log_mel(mel_power: Tensor) -> Tensor:
+    """Mel power of any shape to natural-log mel frames."""
+    return torch.log(mel_power + EPSILON)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from datamodules.sources.corrections import apply_corrections
 from datamodules.sources.source import NoteSource
 from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms
 
-NOTES_AT_ONCE = 256
-"""Notes transformed together when the table of shifts is made; bounds the memory of the spectra."""
+BYTES, MIB = 4, 2**20
+NOTES_AT_ONCE = 1024
+"""Notes transformed together when frames are made ahead of the training; bounds the memory of the spectra."""
 
 
 class NotePair(NamedTuple):
@@ -55,15 +56,20 @@ class ShiftSettings:
             samples; ``none`` makes no pairs. The range decides all the same which notes are long enough, so that rows
             with and without pairs are trained and scored on the same notes.
         continuous: draw real intervals rather than whole semitones; needs ``pairs: on_the_fly``.
+        memory_budget_mib: memory that the table may take, MiB; where it would take more, the pairs are made on the fly,
+            from samples that are kept on the device if they fit in the budget and read from the disk's cache if not.
     """
 
     lowest: int = -2
     highest: int = 2
     pairs: Literal["table", "on_the_fly", "none"] = "table"
     continuous: bool = False
+    memory_budget_mib: float = 2048.0
 
     def __post_init__(self) -> None:
-        """Refuse ranges that hold no shift."""
+        """Refuse ranges that hold no shift, and budgets below zero."""
+        if self.memory_budget_mib < 0:
+            raise ValueError(f"data.shifts.memory_budget_mib is {self.memory_budget_mib:g}; it must not be negative")
         if self.lowest > self.highest:
             raise ValueError(f"data.shifts: lowest {self.lowest} lies above highest {self.highest}")
         if not self.lowest <= 0 <= self.highest:
@@ -174,10 +180,9 @@ class NotePairs(L.LightningDataModule):
         self.scale: FrameScale | None = None
         self.dropped: dict[str, str] = {}
         self._scored: np.ndarray = np.zeros(0, dtype=bool)
-        self._log_frames: Tensor | None = None
+        self._waveforms: Waveforms | None = None
         self._frames: Tensor | None = None
         self._context: Tensor | None = None
-        self._content_hash = ""
         self._labels: tuple[Tensor, Tensor] | None = None
 
     def _check_pitches(self) -> None:
@@ -210,7 +215,7 @@ class NotePairs(L.LightningDataModule):
     @property
     def data_hash(self) -> str:
         """A hash of all that a trained evaluator depends on: sound, labels, frames and split."""
-        digest = sha256(self._content_hash.encode())
+        digest = sha256(self._waveforms.content_hash.encode() if self._waveforms else b"")
         digest.update(repr((asdict(self.mel), self.pitch_range, self.instruments)).encode())
         for column in (self.notes.note_id, self.notes.midi, self.notes.instrument):
             digest.update("\n".join(map(str, column)).encode())
@@ -230,36 +235,70 @@ class NotePairs(L.LightningDataModule):
         Raises:
             ValueError: notes that end before the frame's context, or that do not make a split.
         """
-        if self._log_frames is not None:
+        if self._frames is not None:
             return
         rate = self.waveform_settings.sample_rate
         mel_filters(self.mel, rate)  # refuses an impossible band before anything is decoded
-        centre, reach = self.mel.centre(rate), context_reach(self.mel.n_fft, self.shifts.highest)
-        self._check_duration(centre + reach)
+        needed = self.mel.centre(rate) + self._reach
+        self._check_duration(needed)
         waveforms = load_waveforms(
             self.source, self.root, self.notes, self.waveform_settings, self.cache_dir, on_bad_file=self.on_bad_file
         )
-        waveforms = self._keep_good(waveforms, centre + reach)
-        self._content_hash = waveforms.content_hash
-        context = torch.from_numpy(waveforms.segments(centre - reach, 2 * reach + 1))
+        self._waveforms = self._keep_good(waveforms, needed)
         self._scored = split_notes(self.notes, self.split)
-        whole = range(self.shifts.lowest, self.shifts.highest + 1) if self.shifts.pairs == "table" else [0]
-        self._log_frames = torch.stack(
-            [
-                torch.cat(
-                    [self._log_mel(part, torch.full((len(part),), shift)) for part in context.split(NOTES_AT_ONCE)]
-                )
-                for shift in whole
-            ],
-            dim=1,
-        )
-        self._context = context if self.shifts.pairs == "on_the_fly" else None
-        unshifted = self._log_frames[torch.from_numpy(~self._scored), whole.index(0)]
-        self.scale = FrameScale.fit(unshifted, self.mel)
-        self._frames = self.scale.normalise(self._log_frames)
+        self._keep_to_the_budget()
+        frames = self._log_frames()
+        self.scale = self.scale or FrameScale.fit(frames[torch.from_numpy(~self._scored), self._origin], self.mel)
+        self._frames = _normalised(frames, self.scale)
         pitch = torch.tensor(self.notes.midi.to_numpy() - self.pitch_range[0])
         instrument = torch.tensor([self.instruments.index(name) for name in self.notes.instrument])
         self._labels = (pitch, instrument)
+
+    @property
+    def _reach(self) -> int:
+        """Samples on each side of a frame's instant."""
+        return context_reach(self.mel.n_fft, self.shifts.highest)
+
+    @property
+    def _kept_shifts(self) -> range:
+        """The whole semitones whose frames are kept."""
+        table = self.shifts.pairs == "table"
+        return range(self.shifts.lowest, self.shifts.highest + 1) if table else range(1)
+
+    @property
+    def _origin(self) -> int:
+        """Where the unshifted frames stand among those kept."""
+        return self._kept_shifts.index(0)
+
+    def _keep_to_the_budget(self) -> None:
+        """Make the pairs on the fly where the table of shifts would not fit; keep the samples if they do."""
+        notes, budget = len(self.notes), self.shifts.memory_budget_mib
+        table = notes * len(self._kept_shifts) * self.n_mels * BYTES / MIB
+        if self.shifts.pairs == "table" and table > budget:
+            print(
+                f"the table of {len(self._kept_shifts)} shifts of {notes} notes would take {table:.0f} MiB, more than "
+                f"data.shifts.memory_budget_mib {budget:g}: making the pairs on the fly",
+                flush=True,
+            )
+            self.shifts = replace(self.shifts, pairs="on_the_fly")
+        if self.shifts.pairs == "on_the_fly" and notes * (2 * self._reach + 1) * BYTES / MIB <= budget:
+            self._context = self._samples(slice(None))
+
+    def _samples(self, notes: slice | np.ndarray) -> Tensor:
+        """(B, 2 R + 1) samples around the frames' instants of some notes, from the cache on disk."""
+        assert self._waveforms is not None
+        first = self.mel.centre(self.waveform_settings.sample_rate) - self._reach
+        return torch.from_numpy(self._waveforms.segments(first, 2 * self._reach + 1, notes))
+
+    def _log_frames(self) -> Tensor:
+        """(N, shifts kept, F) natural-log mel frames of all notes."""
+        frames = torch.empty(len(self.notes), len(self._kept_shifts), self.n_mels)
+        for first in range(0, len(frames), NOTES_AT_ONCE):
+            part = slice(first, first + NOTES_AT_ONCE)
+            samples = self._samples(part)
+            for index, shift in enumerate(self._kept_shifts):
+                frames[part, index] = self._log_mel(samples, torch.full((len(samples),), shift))
+        return frames
 
     def _check_duration(self, needed: int) -> None:
         rate, kept = self.waveform_settings.sample_rate, self.waveform_settings.duration_s
@@ -293,9 +332,8 @@ class NotePairs(L.LightningDataModule):
 
     def _log_mel(self, context: Tensor, semitones: Tensor) -> Tensor:
         """(B, 2 R + 1) samples and (B,) shifts to (B, F) natural-log mel frames, in float32 even under autocast."""
-        filters = mel_filters(self.mel, self.waveform_settings.sample_rate)
-        with torch.autocast(context.device.type, enabled=False):
-            return log_mel(shifted_power(context, semitones, self.mel.n_fft), filters)
+        filters = mel_filters(self.mel, self.waveform_settings.sample_rate, context.device)
+        return log_mel(shifted_power(context, semitones, self.mel.n_fft, filters))
 
     # What the checkpoint keeps ----------------------------------------------------------------------------------------
 
@@ -316,9 +354,10 @@ class NotePairs(L.LightningDataModule):
                 f"the checkpoint was trained with other mel settings "
                 f"({', '.join(f'{k}: {v}' for k, v in other.items())}); give the same under data.mel"
             )
-        self.scale = FrameScale(**state_dict["scale"])
-        if self._log_frames is not None:
-            self._frames = self.scale.normalise(self._log_frames)
+        scale = FrameScale(**state_dict["scale"])
+        if self._frames is not None and scale != self.scale:
+            self._frames = _normalised(self._log_frames(), scale).to(self._frames.device)
+        self.scale = scale
 
     # Batches ----------------------------------------------------------------------------------------------------------
 
@@ -354,15 +393,17 @@ class NotePairs(L.LightningDataModule):
             raise RuntimeError("call setup() before pairs()")
         if self._frames.device != indices.device:
             self._move(indices.device)
-        origin = -self.shifts.lowest if self.shifts.pairs == "table" else 0
-        x = self._frames[indices, origin]
+        x = self._frames[indices, self._origin]
         pitch, instrument = (labels[indices] for labels in self._labels)
         if self.shifts.pairs == "none":
             return NotePair(x, None, semitones, pitch, instrument)
+        if self.shifts.pairs == "table":
+            return NotePair(x, self._frames[indices, semitones - self.shifts.lowest], semitones, pitch, instrument)
         if self._context is None:
-            shifted = self._frames[indices, semitones - self.shifts.lowest]
+            samples = self._samples(indices.numpy(force=True)).to(indices.device)
         else:
-            shifted = self.scale.normalise(self._log_mel(self._context[indices], semitones))
+            samples = self._context[indices]
+        shifted = self.scale.normalise(self._log_mel(samples, semitones))
         return NotePair(x, shifted, semitones, pitch, instrument)
 
     def _move(self, device: torch.device) -> None:
@@ -372,3 +413,10 @@ class NotePairs(L.LightningDataModule):
         self._frames = self._frames.to(device)
         self._labels = (self._labels[0].to(device), self._labels[1].to(device))
         self._context = None if self._context is None else self._context.to(device)
+
+
+def _normalised(frames: Tensor, scale: FrameScale) -> Tensor:
+    """Frames brought to [-1, 1] in place, a part at a time: the table is the largest thing in memory."""
+    for part in frames.split(NOTES_AT_ONCE):
+        part.copy_(scale.normalise(part))
+    return frames

@@ -112,15 +112,16 @@ class Waveforms:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def segments(self, first: int, count: int) -> np.ndarray:
-        """Return ``count`` samples of every note from its sample ``first`` on (which may be negative).
+    def segments(self, first: int, count: int, notes: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """Return ``count`` samples of some notes from their sample ``first`` on (which may be negative).
 
         Returns:
-            (N, count) float32; zero before a note's start and after its end.
+            (B, count) float32; zero before a note's start and after its end.
         """
-        result = np.zeros((len(self), count), dtype=np.float32)
+        starts, lengths = self.starts[notes].tolist(), self.lengths[notes].tolist()
+        result = np.zeros((len(starts), count), dtype=np.float32)
         begin = max(first, 0)
-        for row, (start, length) in enumerate(zip(self.starts.tolist(), self.lengths.tolist(), strict=True)):
+        for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
             end = min(first + count, length)
             if end > begin:
                 result[row, begin - first : end - first] = self.samples[start + begin : start + end]

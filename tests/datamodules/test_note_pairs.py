@@ -44,6 +44,37 @@ def test_table_and_on_the_fly_give_the_same_frames(cache_dir: Path, small_pairs:
     assert torch.equal(a.x[semitones == 0], a.x_shifted[semitones == 0])
 
 
+def test_a_table_above_the_budget_gives_way_to_pairs_on_the_fly(
+    cache_dir: Path, small_pairs: NotePairs, capsys: pytest.CaptureFixture
+) -> None:
+    indices, semitones = torch.arange(64), torch.arange(64) % 5 - 2
+    expected = small_pairs.pairs(indices, semitones)
+    assert expected.x_shifted is not None
+    # 64 notes: the table takes 0.3 MiB, the samples 0.6 MiB; with nothing allowed they are read from the disk's cache
+    for budget in (0.2, 0.0):
+        tight = pairs_of(cache_dir, shifts=ShiftSettings(memory_budget_mib=budget))
+        tight.setup()
+        said = capsys.readouterr().out
+        assert "5 shifts of 64 notes would take 0 MiB" in said
+        assert f"memory_budget_mib {budget:g}: making the pairs on the fly" in said
+        assert tight.shifts.pairs == "on_the_fly"
+        found = tight.pairs(indices, semitones)
+        torch.testing.assert_close(found.x, expected.x)
+        torch.testing.assert_close(found.x_shifted, expected.x_shifted)
+        assert tight.data_hash == small_pairs.data_hash
+
+
+def test_samples_kept_and_samples_read_from_the_cache_are_the_same(cache_dir: Path) -> None:
+    kept, read = (
+        pairs_of(cache_dir, shifts=ShiftSettings(pairs="on_the_fly", memory_budget_mib=budget)) for budget in (1.0, 0.1)
+    )
+    kept.setup()
+    read.setup()
+    indices, semitones = torch.randperm(64), torch.full((64,), 2)
+    a, b = kept.pairs(indices, semitones), read.pairs(indices, semitones)
+    assert torch.equal(a.x_shifted, b.x_shifted)
+
+
 def test_the_scale_sees_training_notes_only(small_pairs: NotePairs) -> None:
     train = small_pairs.pairs(torch.from_numpy(np.flatnonzero(~small_pairs.scored)), torch.zeros(48, dtype=torch.long))
     assert train.x.max() == pytest.approx(1)
@@ -137,7 +168,7 @@ def test_the_data_hash_follows_sound_labels_frames_and_split(cache_dir: Path, sm
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"lowest": 1, "highest": -1}, {"lowest": 1, "highest": 2}, {"continuous": True}],
+    [{"lowest": 1, "highest": -1}, {"lowest": 1, "highest": 2}, {"continuous": True}, {"memory_budget_mib": -1.0}],
 )
 def test_impossible_shifts_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"data\.shifts"):

@@ -55,7 +55,7 @@ def test_partials_move_by_two_to_the_twelfth(semitones: int) -> None:
     assert abs(1200 * np.log2(found / (hz * 2 ** (semitones / 12)))) < 1
 
 
-@pytest.mark.parametrize("semitones", [-2, -1, 1, 2])
+@pytest.mark.parametrize("semitones", [-12, -7, -2, -1, 1, 2, 6, 12])
 def test_it_agrees_with_resampling_the_whole_note(semitones: int) -> None:
     """Against soxr VHQ, on the [-1, 1] scale, below 0.9 of the band edge."""
     ratio, settings = 2 ** (semitones / 12), MelSettings()
@@ -69,12 +69,14 @@ def test_it_agrees_with_resampling_the_whole_note(semitones: int) -> None:
         # The same instant of the resampled note falls between samples: a phase ramp moves it onto one.
         start = round(centre) - N_FFT // 2
         frame = resampled[start : start + N_FFT] * librosa.filters.get_window("hann", N_FFT)
-        expected = log_mel(torch.from_numpy(np.abs(np.fft.rfft(frame)) ** 2), filters.double())
-        found = log_mel(shifted_power(context_of(note, 12), torch.tensor([float(semitones)]), N_FFT), filters)[0]
+        expected = log_mel(filters.double() @ torch.from_numpy(np.abs(np.fft.rfft(frame)) ** 2))
+        found = log_mel(shifted_power(context_of(note, 12), torch.tensor([float(semitones)]), N_FFT, filters))[0]
         scale = FrameScale(-26.0, 11.0)
         bands = librosa.mel_frequencies(n_mels=256, fmin=20, fmax=11000) < 0.9 * 11000 * min(1.0, ratio)
         errors.append((scale.normalise(expected) - scale.normalise(found)).abs().numpy()[bands])
-    assert np.concatenate(errors).mean() < 0.005
+    errors_below_the_edge = np.concatenate(errors)
+    assert errors_below_the_edge.mean() < 0.001
+    assert np.quantile(errors_below_the_edge, 0.999) < 0.03
 
 
 def test_each_row_has_its_own_shift() -> None:
