@@ -12,18 +12,23 @@ DATA ?=
 OUT ?= runs/table
 ARGS ?=
 SLOW ?=
+PARTS ?=
+RUNS ?=
+SYNC ?=
 
 VENV := .venv
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help setup test test-slow lint smoke reproduce-table clean
+.PHONY: help setup test test-slow lint smoke reproduce-table dashboard bench growth clean
 
 help: ## list the targets
 	@echo "Targets:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables of reproduce-table: ROWS SEEDS EPOCHS JOBS DATA OUT, and ARGS for every fit, e.g."
 	@echo "  make reproduce-table ROWS='m0 m6' SEEDS=2 JOBS=4 OUT=runs/two_rows"
+	@echo "JOBS: cells at a time; ray (or ray://host:port): on all machines of a Ray cluster"
 
 setup: $(READY) ## make .venv with the exact versions of constraints.txt (PYTHON=python3.12 chooses the interpreter)
 
@@ -53,6 +58,24 @@ reproduce-table: $(READY) ## train the rows and print the nine-row table (variab
 	@$(RUN) experiments grid --rows $(foreach row,$(ROWS),'$(row)') --seeds '$(SEEDS)' \
 		$(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATA),--data '$(DATA)') \
 		--out '$(OUT)' $(if $(ARGS),-- $(ARGS))
+
+dashboard: $(READY) ## list the runs that W&B keeps offline and how to upload them (SYNC=1 uploads; RUNS: folders)
+	@$(RUN) experiments dashboard $(if $(RUNS),--runs $(RUNS)) $(if $(SYNC),--sync)
+
+# audiomentations refuses the soxr that is used here, and works with it.
+$(BENCH_READY): $(READY)
+	@echo "setting up the libraries that the bench compares with"
+	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps audiomentations
+	@touch $@
+
+bench: OUT = runs/bench
+bench: $(BENCH_READY) ## time ours beside the ways of today and the limits, and write bench.json (PARTS="pairs steps metrics startup")
+	@$(RUN) experiments bench $(if $(PARTS),--parts $(PARTS)) --out '$(OUT)' $(ARGS)
+
+growth: OUT = runs/growth
+growth: $(READY) ## draw how time and memory grow with the notes and with K (ARGS="--takes 1 10" leaves x100 out)
+	@$(RUN) experiments growth --out '$(OUT)' $(ARGS)
 
 clean: ## remove caches and build leftovers (.venv and runs/ stay)
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,4 @@
-"""metrics.csv: one row an epoch, kept when a run is resumed."""
+"""metrics.csv: one row an epoch, of a run that was resumed too."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ import pandas as pd
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from datamodules.atomic_write import replacing
+
 SECONDS_BETWEEN_WRITES = 2.0
 
 
 class EpochLog(Logger):
     """Write what an epoch logs as one row of ``metrics.csv``.
 
-    Lightning's CSVLogger writes several half-empty rows an epoch and deletes the file when a run is resumed. This one
-    keeps the rows before the epoch that a run resumes from.
+    Lightning's CSVLogger writes several half-empty rows an epoch and deletes the file when a run is resumed. Here
+    `last.ckpt` holds the rows of the epochs before it (:class:`callbacks.checkpoints.LastCheckpoint`), so that the file
+    follows the checkpoint, whatever was lost with a run that was killed.
 
     Args:
         run_dir: the run's folder.
+
+    Attributes:
+        rows: what each epoch logged.
     """
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__()
         self.file = run_dir / "metrics.csv"
-        self._rows: dict[int, dict[str, float]] = {}
-        self._begun = False
+        self.rows: dict[int, dict[str, float]] = {}
         self._written = 0.0
 
     @property
@@ -57,34 +62,30 @@ class EpochLog(Logger):
         if "epoch" not in metrics or any(name.partition("/")[0] in ("published", "honest") for name in metrics):
             return
         epoch = int(metrics["epoch"])
-        if not self._begun:
-            self._resume(epoch)
-        self._rows.setdefault(epoch, {"epoch": epoch}).update({k: v for k, v in metrics.items() if k != "epoch"})
+        self.rows.setdefault(epoch, {"epoch": epoch}).update({k: v for k, v in metrics.items() if k != "epoch"})
 
-    def _resume(self, epoch: int) -> None:
-        self._begun = True
-        if epoch > 0 and self.file.exists():
-            kept = pd.read_csv(self.file)
-            self._rows = {
-                int(row["epoch"]): {str(k): v for k, v in row.items()}
-                for row in kept[kept.epoch < epoch].to_dict("records")
-            }
+    def restore(self, rows: dict[int, dict[str, float]]) -> None:
+        """Take the rows of a checkpoint; the file may have lost some, or have one that is run again."""
+        self.rows = rows
+        self.finalize("restored")
+
+    def rows_with(self, epoch: int, values: Mapping[str, float]) -> dict[int, dict[str, float]]:
+        """The rows, that of ``epoch`` with what it is about to log."""
+        return {**self.rows, epoch: {"epoch": epoch, **self.rows.get(epoch, {}), **values}}
 
     @rank_zero_only
     def save(self) -> None:
         """Write the file if it is some time since it was last written; Lightning asks several times an epoch."""
-        if self._rows and time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+        if self.rows and time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
             self._write()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the last rows."""
-        if self._rows:
+        if self.rows:
             self._write()
 
     def _write(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.file.with_name(".metrics.csv.tmp")
-        pd.DataFrame(self._rows.values()).astype({"epoch": int}).to_csv(temporary, index=False)
-        temporary.replace(self.file)
+        with replacing(self.file) as temporary:
+            pd.DataFrame(self.rows.values()).astype({"epoch": int}).to_csv(temporary, index=False)
         self._written = time.monotonic()

@@ -26,8 +26,8 @@ def classifier_file(classifier_dir: Path, data_hash: str, label: str) -> Path:
 class GenerationMetrics(L.Callback):
     """FID_recon, FID_rand and CDS each epoch, and on all notes when testing.
 
-    The published FID is taken in the instrument classifier's features; the pitch classifier's stand beside it. CDS
-    reads the pitch classifier's posterior. Random timbres come from a generator of the callback's own, so that
+    The published FID is taken in the instrument classifier's features; the test puts the pitch classifier's beside it.
+    CDS reads the pitch classifier's posterior. Random timbres come from a generator of the callback's own, so that
     measuring never changes the training.
 
     Args:
@@ -43,6 +43,7 @@ class GenerationMetrics(L.Callback):
         self.every_n_epochs, self.timbres_each_epoch = every_n_epochs, timbres_each_epoch
         self._classifiers: dict[str, NoteClassifier] = {}
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._real: dict[str, tuple[Tensor, Tensor]] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Load the classifiers of this data.
@@ -50,6 +51,7 @@ class GenerationMetrics(L.Callback):
         Raises:
             ValueError: there is none, or it is of another data set.
         """
+        self._real.clear()
         data_hash = trainer.datamodule.data_hash  # type: ignore[attr-defined]
         for label in ("pitch", "instrument"):
             file = classifier_file(self.classifier_dir, data_hash, label)
@@ -80,17 +82,17 @@ class GenerationMetrics(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log the epoch's values, as they go into the table."""
         if self._due(trainer):
-            found = self._measure(pl_module, timbres=self.timbres_each_epoch, with_floor=False)
+            found = self._measure(pl_module, timbres=self.timbres_each_epoch, everything=False)
             pl_module.log_dict({f"val/{name}": value for name, value in found.items()})
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log all values: the published ones, and beside them the pitch classifier's, KID and the floor."""
-        found = self._measure(pl_module, timbres=None, with_floor=True)
+        found = self._measure(pl_module, timbres=None, everything=True)
         published = {f"published/{name}": found.pop(name) for name in ("fid_recon", "fid_rand", "cds")}
         pl_module.log_dict(published | {f"honest/{name}": value for name, value in found.items()})
 
     @torch.no_grad()
-    def _measure(self, module: Any, timbres: int | None, with_floor: bool) -> dict[str, float]:
+    def _measure(self, module: Any, timbres: int | None, everything: bool) -> dict[str, float]:
         x, mu, category = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
         self._kept.clear()
         c = F.one_hot(category, module.n_pitches).to(mu)
@@ -98,24 +100,32 @@ class GenerationMetrics(L.Callback):
         random_z = torch.randn(mu.shape, generator=source).to(mu)
         made = {"recon": module.decode(mu, c), "rand": module.decode(random_z, c)}
         found: dict[str, float] = {}
-        for label, classifier in self._classifiers.items():
+        for classifier in self._classifiers.values():
+            classifier.to(x.device)  # the module has its device only after setup
+        for label in ("pitch", "instrument") if everything else ("instrument",):
             prefix = "" if label == "instrument" else "pitch_"
-            real = classifier.to(x.device).features(x)  # the module has its device only after setup
+            real = self._real_features(label, x)
             for name, frames in made.items():
-                features = classifier.features(frames)
+                features = self._classifiers[label].features(frames)
                 found[f"{prefix}fid_{name}"] = frechet_distance(real, features)
-                if with_floor:
+                if everything:
                     found[f"{prefix}kid_{name}"] = kernel_distance(real, features)
-            if with_floor:
+            if everything:
                 half = torch.randperm(len(real), generator=source).to(real.device)
                 first, second = real[half[: len(real) // 2]], real[half[len(real) // 2 :]]
                 found[f"{prefix}fid_real_halves"] = frechet_distance(first, second)
         chosen = mu if timbres is None else mu[torch.randperm(len(mu), generator=source)[:timbres].to(mu.device)]
         score, marginal, conditional = consistency_diversity_score(self._pitch_posteriors(module, chosen))
         found["cds"] = float(score)
-        if with_floor:
+        if everything:
             found |= {"cds_marginal_entropy": float(marginal), "cds_conditional_entropy": float(conditional)}
         return found
+
+    def _real_features(self, label: str, x: Tensor) -> Tensor:
+        """The features of the scored notes x (N, F), computed once as long as these are the same."""
+        if label not in self._real or not torch.equal(x, self._real[label][0]):
+            self._real[label] = (x, self._classifiers[label].features(x))
+        return self._real[label][1]
 
     def _pitch_posteriors(self, module: Any, z: Tensor) -> Tensor:
         """The pitch classifier's mean posterior for each category, over the timbres z (T, L): (K, classes), float64."""

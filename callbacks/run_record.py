@@ -14,6 +14,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from datamodules.atomic_write import replacing
 from datamodules.notes import write_split
 
 RECORDED_VERSIONS = ("torch", "torchaudio", "lightning", "librosa", "numpy", "scipy", "scikit-learn", "pitch-timbre")
@@ -21,10 +22,8 @@ RECORDED_VERSIONS = ("torch", "torchaudio", "lightning", "librosa", "numpy", "sc
 
 def write_json(file: Path, content: Any) -> None:
     """Write JSON atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -62,8 +61,22 @@ def machine() -> str:
     return f"{name} x {os.cpu_count()}{gpu}"
 
 
+def arithmetic() -> dict[str, Any]:
+    """What decides, beside the versions and the machine, whether two runs have the same bits."""
+    return {
+        "threads": torch.get_num_threads(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
 class RunRecord(L.Callback):
     """Write ``run.json`` and ``split.csv`` into the run's folder when a fit starts, and give the loggers the same.
+
+    A checkpoint keeps whose it is (the two hashes) and the time spent, which goes on when the run does.
 
     Args:
         run_dir: the run's folder.
@@ -77,17 +90,40 @@ class RunRecord(L.Callback):
 
     def __init__(self, run_dir: Path, row: str, seed: int) -> None:
         self.run_dir, self.row, self.seed = run_dir, row, seed
-        self.config_hash, self.settings = "", dict[str, Any]()
-        self._started = time.monotonic()
+        self.config_hash, self.data_hash, self.settings = "", "", dict[str, Any]()
+        self._started, self._spent_s = time.monotonic(), 0.0
+        self._training_since, self._train_s = 0.0, 0.0
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds since the start, and those before it if the run was resumed."""
+        return round(self._spent_s + time.monotonic() - self._started, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whose checkpoint it is, and the time it took."""
+        return {"config_hash": self.config_hash, "data_hash": self.data_hash, "wall_s": self.wall_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting the time."""
+        self._spent_s = state_dict["wall_s"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.data_hash = data.data_hash
         write_split(data.notes, data.scored, self.run_dir / "split.csv")
         facts = self.facts(trainer)
         write_json(self.run_dir / "run.json", facts)
         for logger in trainer.loggers:
             logger.log_hyperparams({**facts, "settings": self.settings})
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The first epoch begins."""
+        self._training_since = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The last epoch has ended."""
+        self._train_s = round(time.monotonic() - self._training_since, 1)
 
     def facts(self, trainer: L.Trainer) -> dict[str, Any]:
         """What the run was, as far as it is known now."""
@@ -104,7 +140,8 @@ class RunRecord(L.Callback):
             "git_revision": git_revision(),
             "versions": {name: version(name) for name in RECORDED_VERSIONS} | {"python": platform.python_version()},
             "machine": machine(),
-            "threads": torch.get_num_threads(),
+            **arithmetic(),
             "precision": str(trainer.precision),
-            "wall_s": round(time.monotonic() - self._started, 1),
+            "wall_s": self.wall_s,
+            "train_s": self._train_s,  # of this process alone, from the first epoch's start to the last one's end
         }

@@ -1,46 +1,232 @@
-"""One Weights & Biases run for each run of the table, offline where there is no account."""
+"""One Weights & Biases run for each fit, offline where there is no account."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
+from argparse import Namespace
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import wandb
-from lightning.pytorch.loggers import WandbLogger
+import pandas as pd
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from callbacks.run_record import read_json, write_json
+
+PROJECT = "pitch-timbre"
+MODES = ("online", "offline", "disabled")
+ID_FILE = "run_id.json"
+"""In a folder's ``wandb``: the W&B id of its run, and what the run is the run of."""
+
+CONNECT_S, FINISH_S = 20.0, 60.0
+"""Seconds that an online run waits for W&B before it is kept offline, and at its end for the upload."""
 
 
-def mode_without_account() -> str | None:
-    """``offline`` where WANDB_MODE is not set and no key is found, so that nothing waits for a login; else ``None``."""
-    if "WANDB_MODE" in os.environ or wandb.login(prompt=False):
-        return None
-    print("W&B: no key found, so this run is kept offline; `wandb sync <run_dir>/wandb/offline-run-*` uploads it")
-    return "offline"
+def wandb_mode() -> str:
+    """``online``, ``offline`` or ``disabled``: what WANDB_MODE says and, where it is not set, online if there is a key.
+
+    Nothing is asked of the user or the network.
+
+    Raises:
+        ValueError: WANDB_MODE is none of these, or online without a key.
+    """
+    asked = os.environ.get("WANDB_MODE")
+    if asked is not None and asked not in MODES:
+        raise ValueError(f"WANDB_MODE is {asked!r}; it must be one of {', '.join(MODES)}")
+    if asked in ("offline", "disabled"):
+        return asked
+    if not key_is_known():
+        if asked == "online":
+            raise ValueError("WANDB_MODE is online, but there is no W&B key; `wandb login` once, or set it to offline")
+        _say_offline("no key found")
+        return "offline"
+    import wandb
+
+    return str(wandb.setup().settings.mode)  # `wandb offline` in this folder counts too
 
 
-class WandbRun(WandbLogger):
-    """WandbLogger with the project's grouping: group = row, one run a seed.
+def key_is_known() -> bool:
+    """Whether a W&B key is at hand; it is not tried.
+
+    Raises:
+        ValueError: the key has not the form of one.
+    """
+    import wandb
+
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.errors.AuthenticationError as error:
+        raise ValueError(f"{error} Mend it, or set WANDB_MODE to offline") from error
+
+
+@cache
+def _say_offline(why: str) -> None:
+    """Once for all runs of a process."""
+    print(f"W&B: {why}, so this run is kept offline; `make dashboard` says how to upload it", flush=True)
+
+
+def start_run(folder: Path, mode: str, identity: dict[str, str], **about: Any) -> Any:
+    """Start a W&B run, with its files in ``<folder>/wandb``.
+
+    Args:
+        folder: the run's folder.
+        mode: ``online`` or ``offline``.
+        identity: what makes it the same run: a folder that holds one of this identity gives its id again.
+        about: what ``wandb.init`` takes: name, group, job_type, config.
+    """
+    if mode == "offline":
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's own telemetry asks the network even so
+    import wandb
+
+    file = folder / "wandb" / ID_FILE
+    kept = read_json(file)
+    run_id = kept["id"] if kept.get("identity") == identity else secrets.token_hex(4)
+    write_json(file, {"id": run_id, "identity": identity})
+    try:
+        run = wandb.init(
+            project=PROJECT,
+            dir=str(folder),
+            mode=mode,  # type: ignore[arg-type]
+            id=run_id,
+            # What an offline run's folder holds is the whole run (see `WandbRun`): an upload replaces.
+            resume="allow" if mode == "online" else None,
+            reinit="create_new",
+            # The revision is in the config; W&B's own would record the remote's address, and with it a token in it.
+            settings=wandb.Settings(
+                silent=True, console="off", disable_git=True, init_timeout=CONNECT_S, finish_timeout=FINISH_S
+            ),
+            **about,
+        )
+    except wandb.errors.CommError:
+        if mode == "offline":
+            raise
+        _say_offline(f"no answer within {CONNECT_S:g} s")
+        wandb.teardown()  # which still tries
+        return start_run(folder, "offline", identity, **about)
+    if mode == "online":
+        print(f"W&B: {run.url}", flush=True)
+    return run
+
+
+def remove_superseded(folder: Path, run: Any) -> None:
+    """Remove what earlier, stopped attempts of an offline run left: the run that goes on holds all of it."""
+    for older in (folder / "wandb").glob(f"offline-run-*-{run.id}"):
+        if older.resolve() != Path(run.sync_dir).resolve():
+            shutil.rmtree(older, ignore_errors=True)
+
+
+class WandbRun(Logger):
+    """The W&B run of a fit: group = row, one run a seed, with the epoch as the axis of everything.
+
+    It begins when :class:`callbacks.run_record.RunRecord` tells what the run is, and not with a test. A stopped run
+    goes on under its id. W&B cannot go on with an offline run, so the resumed one is told the epochs before from
+    ``metrics.csv`` first: its folder alone is the whole run, and those before it are removed.
 
     Args:
         run_dir: the run's folder; W&B's files go below it.
         row: the row of the table.
         seed: the run's seed.
-        project: the W&B project.
         job_type: what kind of run it is.
     """
 
-    def __init__(
-        self, run_dir: Path, row: str, seed: int, project: str = "pitch-timbre", job_type: str = "row"
-    ) -> None:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        super().__init__(
-            name=f"{row}-seed{seed}",
-            project=project,
-            group=row,
-            job_type=job_type,
-            save_dir=str(run_dir),
-            mode=mode_without_account(),
-            config={"row": row, "seed": seed},
-            settings=wandb.Settings(silent=True, console="off"),
-        )
-        # Lightning always passes it, and W&B warns of it whatever its value.
-        self._wandb_init.pop("anonymous", None)
+    def __init__(self, run_dir: Path, row: str, seed: int, job_type: str = "row") -> None:
+        super().__init__()
+        self.run_dir, self.row, self.seed, self.job_type = run_dir, row, seed, job_type
+        self._run: Any = None
+        self._mode = "disabled"
+        self._caught_up = False
+
+    @property
+    def name(self) -> str:
+        """The W&B project."""
+        return PROJECT
+
+    @property
+    def version(self) -> str:
+        """The W&B id, once there is one."""
+        return self._run.id if self._run else ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self.run_dir)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Begin the run with the facts of :class:`callbacks.run_record.RunRecord` as its config."""
+        self._mode = wandb_mode()
+        if self._mode == "disabled" or self._run is not None:
+            return
+        facts = dict(params) if isinstance(params, Mapping) else vars(params)
+        about = {"name": f"{self.row} seed {self.seed}", "group": self.row, "job_type": self.job_type, "config": facts}
+        identity = {name: str(facts.get(name)) for name in ("config_hash", "data_hash")}
+        self._run = start_run(self.run_dir, self._mode, identity, **about)
+        self._run.define_metric("epoch")
+        self._run.define_metric("*", step_metric="epoch")
+        self._run.define_metric("val/loss/total", step_metric="epoch", summary="min")
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log an epoch's values; the test's are scores, which :meth:`close` takes."""
+        if self._run is None or any(name.partition("/")[0] in ("published", "honest") for name in metrics):
+            return
+        epoch = int(metrics["epoch"])
+        self._catch_up(epoch)
+        self._run.log(dict(metrics), step=epoch)
+
+    def _catch_up(self, epoch: int | None = None) -> None:
+        """Tell the run the epochs before this one (all, where ``None``) that it has not been told."""
+        if self._caught_up:
+            return
+        self._caught_up = True
+        file = self.run_dir / "metrics.csv"
+        if epoch != 0 and file.exists():
+            rows = pd.read_csv(file)
+            known = rows.epoch < self._run.step  # of an online run
+            for row in rows[~known & (epoch is None or rows.epoch < epoch)].to_dict("records"):
+                self._run.log({str(k): v for k, v in row.items() if pd.notna(v)}, step=int(row["epoch"]))
+        if self._mode == "offline":
+            remove_superseded(self.run_dir, self._run)
+
+    def log_images(self, files: Mapping[str, Path]) -> None:
+        """Log pictures, by name."""
+        if self._run is not None:
+            import wandb
+
+            self._catch_up()
+            self._run.log({name: wandb.Image(str(file)) for name, file in files.items()}, step=self._run.step)
+
+    def close(self, record: Mapping[str, Any]) -> None:
+        """End the run, with the numbers of its ``metrics.json`` in the summary.
+
+        The scores at the best checkpoint are ``published/*`` and ``honest/*``, those of the last epoch ``last/*``.
+        """
+        if self._run is None:
+            return
+        self._catch_up()
+        self._run.summary.update(summary(record))
+        self._run.finish()
+        self._run = None
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """A run that failed or was stopped ends here; one that went well is closed with its scores."""
+        if status != "success" and self._run is not None:
+            self._run.finish(exit_code=1)
+            self._run = None
+
+
+def summary(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a ``metrics.json`` by the names that they have in a W&B summary."""
+    found = {name: record[name] for name in ("epochs", "wall_s") if name in record}
+    for checkpoint, prefix in (("best", ""), ("last", "last/")):
+        scores = record.get(checkpoint, {})
+        if "epoch" in scores:
+            found[f"{checkpoint}/epoch"] = scores["epoch"]
+        for protocol in ("published", "honest"):
+            found |= {f"{prefix}{protocol}/{name}": value for name, value in scores.get(protocol, {}).items()}
+    return found

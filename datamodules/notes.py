@@ -13,7 +13,6 @@ A note table is a ``pandas.DataFrame`` sorted by ``note_id`` with the columns of
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,8 @@ from sklearn.model_selection import (
     StratifiedKFold,
     StratifiedShuffleSplit,
 )
+
+from datamodules.atomic_write import replacing
 
 NOTE_COLUMNS = ("note_id", "midi", "instrument", "dynamic", "group", "audio", "offset_s")
 
@@ -197,8 +198,6 @@ def write_split(notes: pd.DataFrame, scored: np.ndarray, file: Path) -> None:
         scored: (N,) bool, true for a scored note.
         file: the CSV to write.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     rows = pd.DataFrame({"note_id": notes.note_id, "part": np.where(scored, "validation", "train")})
-    rows.to_csv(temporary, index=False)
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        rows.to_csv(temporary, index=False)

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -230,12 +231,13 @@ def _cache_key(source: NoteSource, root: Path | None, notes: pd.DataFrame, setti
 
 
 def _is_complete(folder: Path, count: int, settings: WaveformSettings) -> bool:
-    """Whether ``folder`` holds the waveforms of ``count`` notes (a copy cut short does not)."""
+    """Whether ``folder`` holds the waveforms of ``count`` notes (a copy cut short or damaged does not)."""
     try:
         there = (folder / "samples.f32").stat().st_size
-    except OSError:
+        damaged = zipfile.ZipFile(folder / "index.npz").testzip()
+    except (OSError, RuntimeError, zipfile.BadZipFile):
         return False
-    return there == count * settings.length * 4 and (folder / "index.npz").is_file()
+    return there == count * settings.length * 4 and not damaged
 
 
 def _build(
@@ -301,6 +303,7 @@ def _decode_all(
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
         _run_all(work, list(notes.itertuples()), workers, progress)
+        os.fsync(file.fileno())  # a power cut would leave the right size, and silence
     return {"lengths": lengths, "source_rates": rates, "digests": np.array(digests), "reasons": np.array(reasons)}
 
 

@@ -17,16 +17,33 @@ def main(argv: list[str] | None = None) -> int:
         from experiments import table
 
         return table.main(rest)
+    if command == "report":
+        from experiments import report
+
+        return report.main(rest)
+    if command == "dashboard":
+        from experiments import dashboard
+
+        return dashboard.main(rest)
     if command == "doctor":
         from experiments import doctor
 
         return doctor.main(rest)
-    from experiments import cli
+    if command == "bench":
+        from experiments import bench
 
-    if command == "classifiers":
-        cli.train_classifiers(rest)
-    else:
-        cli.PitchTimbreCLI(words)
+        return bench.main(rest)
+    if command == "growth":
+        from experiments.bench import growth
+
+        return growth.main(rest)
+    from experiments import cli, endings
+
+    with endings.stopped_by_signals():
+        if command == "classifiers":
+            cli.train_classifiers(rest)
+        else:
+            cli.PitchTimbreCLI(words)
     return 0
 
 

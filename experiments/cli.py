@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -16,56 +16,48 @@ import lightning as L
 import pandas as pd
 import torch
 import yaml
-from filelock import FileLock
-from jsonargparse import Namespace, set_parsing_settings
-from lightning.pytorch.callbacks import ModelCheckpoint
+from filelock import FileLock, Timeout
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf.errors import OmegaConfBaseException
 
+from callbacks.checkpoints import read_checkpoint, resume_point, write_checkpoint
 from callbacks.generation_metrics import classifier_file
 from callbacks.latent_metrics import LatentMetrics
-from callbacks.run_record import RunRecord, read_json, write_json
+from callbacks.run_record import RunRecord, write_json
+from callbacks.wandb_run import WandbRun, wandb_mode
+from datamodules.atomic_write import remove_leftovers, replacing
 from datamodules.note_pairs import NotePairs
-from experiments.base_config import BaseConfigFile
-from experiments.grid import CONFIGS, EXIT_BAD_INPUT, GRID_KEY
+from experiments.base_config import BaseConfigFile, check_row, trust_own_classes
+from experiments.endings import EXIT_BAD_INPUT, EXIT_FAILED, one_line, one_line_errors
+from experiments.grid import CONFIGS, GRID_KEY
 from lightning_modules.note_classifier import NoteClassifier
 
 CATEGORIES = "categories.csv"
 """In a run's folder: category and pitch (0 for the lowest of the data) of each training note at the best checkpoint."""
 
+WAIT_FOR_ANOTHER_S = 60.0
+"""Seconds that a fit waits for another process in its folder, such as one that is being stopped, to end."""
+
 C = TypeVar("C", bound=L.Callback)
 
 
 def quiet_libraries() -> None:
-    """Drop two messages of Lightning that say nothing to the user: an advertisement, and a torch name that it uses."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda r: "litlogger" not in r.getMessage())
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    """What Lightning says of itself is left to its warnings; the run says in its own words what it does."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # a name of torch's that Lightning uses
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a run that goes on
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Bad input ends the program with one line and exit status 2; PITCH_TIMBRE_TRACEBACK=1 shows where it arose."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if os.environ.get("PITCH_TIMBRE_TRACEBACK"):
-            raise
-        print(f"error: {one_line(str(error))}", file=sys.stderr, flush=True)
-        raise SystemExit(EXIT_BAD_INPUT) from error
-
-
-def one_line(message: str) -> str:
-    """What went wrong, without the list of types that were tried."""
-    noise = (
-        "Does not validate",
-        "Subtypes:",
-        "Errors:",
-        "Given value",
-        "Expected a <class 'NoneType'>",
-        "Problem with",
-    )
-    lines = [line.strip(" -") for line in message.splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(noise))
+def has_bf16_arithmetic() -> bool:
+    """Whether the processor multiplies in bf16; a torch that cannot tell (before 2.11) counts as one that does not."""
+    flags: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one is ARM's
 
 
 class StrictParser(LightningArgumentParser):
@@ -93,7 +85,8 @@ class PitchTimbreCLI(LightningCLI):
 
     def __init__(self, args: list[str], run: bool = True) -> None:
         quiet_libraries()
-        set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+        with one_line_errors():
+            trust_own_classes()
         super().__init__(
             datamodule_class=NotePairs,
             args=args,
@@ -113,7 +106,10 @@ class PitchTimbreCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; LightningCLI's own warns that a nested run gets arguments of its own, which is meant here."""
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except OmegaConfBaseException as error:
+            parser.error(f"{str(error).splitlines()[0]}; ${{...}} takes the name of another setting alone")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's own arguments, and what the models take from the data."""
@@ -130,11 +126,13 @@ class PitchTimbreCLI(LightningCLI):
         return self.config[self.subcommand] if self.subcommand else self.config
 
     def before_instantiate_classes(self) -> None:
-        """Take what the machine and a checkpoint ask for.
+        """Check the run's name, and take what the machine and a checkpoint ask for.
 
         Float32 where the processor has no bf16 arithmetic (emulated, it is slower), and the pitch categories of the
         checkpoint that is tested, so that it can be tested on notes of another range.
         """
+        with one_line_errors():
+            check_row(self.settings.row)
         data, tested = self.settings.data, self.subcommand in ("test", "validate") and self.settings.ckpt_path
         if tested and data.pitch_range is None:
             with one_line_errors():
@@ -143,13 +141,13 @@ class PitchTimbreCLI(LightningCLI):
         if trainer.enable_progress_bar is False:
             trainer.callbacks = [c for c in trainer.callbacks if not c.class_path.endswith("EpochProgress")]
         on_cpu = trainer.accelerator == "cpu" or not torch.accelerator.is_available()
-        if trainer.precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if trainer.precision == "bf16-mixed" and on_cpu and not has_bf16_arithmetic():
             print("this processor has no bf16 arithmetic: trainer.precision is 32-true")
             trainer.precision = "32-true"
 
     def instantiate_classes(self) -> None:
         """Read the note table and build the models; bad input ends here, before anything is trained."""
-        with one_line_errors():
+        with one_line_errors((ValueError, OSError, MisconfigurationException)):
             super().instantiate_classes()
 
     def _parse_ckpt_path(self) -> None:
@@ -167,12 +165,29 @@ class PitchTimbreCLI(LightningCLI):
 
     before_validate = before_test
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; a full disk or a training that fails ends it with one line."""
+        mend = "; the same command goes on from the last completed epoch"
+        claim = claimed(self.settings.run_dir) if subcommand == "fit" else nullcontext()
+        with one_line_errors((OSError,), EXIT_FAILED, mend), one_line_errors((FloatingPointError,), EXIT_FAILED), claim:
+            super()._run_subcommand(subcommand)
+
     def before_fit(self) -> None:
         """Prepare as for a test; go on from the last checkpoint where the same run was stopped."""
+        run_dir = self.settings.run_dir
+        if self._wandb_runs:
+            with one_line_errors():
+                wandb_mode()  # refused before anything is trained
         self.before_test()
-        self._record.settings, self._record.config_hash = self._plain_settings(), self._config_hash()
+        record = self._callback(RunRecord)
+        record.settings, record.config_hash = self._plain_settings(), self._config_hash()
         if self.settings.ckpt_path is None:
-            self.config_init[self.subcommand]["ckpt_path"] = self._resume_point()
+            hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
+            self.config_init[self.subcommand]["ckpt_path"] = resume_point(run_dir / "checkpoints", hashes)
+        resumed = self.config_init[self.subcommand]["ckpt_path"]
+        where = f"on {self.trainer.strategy.root_device} ({self.settings.trainer.precision}) in {run_dir}"
+        going_on = f", going on from {resumed}" if resumed else ""
+        print(f"training {self.settings.row}, seed {self.settings.seed_everything}, {where}{going_on}", flush=True)
 
     def _check_checkpoint(self) -> None:
         """Refuse a checkpoint that is none, or of another model or other frames, before anything is trained."""
@@ -185,6 +200,8 @@ class PitchTimbreCLI(LightningCLI):
             self.datamodule.load_state_dict(checkpoint["NotePairs"])
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
+        if self.subcommand == "fit" and "optimizer_states" not in checkpoint:
+            raise ValueError(f"{file}: holds weights alone; a fit goes on from a last.ckpt")
 
     def _take_mapping(self, file: Path) -> None:
         """Score a checkpoint on other notes by the mapping of its own training notes too."""
@@ -196,24 +213,6 @@ class PitchTimbreCLI(LightningCLI):
     def _callback(self, kind: type[C]) -> C:
         callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         return next(callback for callback in callbacks if isinstance(callback, kind))
-
-    @property
-    def _record(self) -> RunRecord:
-        return self._callback(RunRecord)
-
-    def _resume_point(self) -> Path | None:
-        """The last checkpoint of this very run: the same settings on the same data. Those of another are removed."""
-        last = self.settings.run_dir / "checkpoints" / "last.ckpt"
-        if not last.exists():
-            return None
-        before = read_json(self.settings.run_dir / "run.json")
-        now = {"config_hash": self._record.config_hash, "data_hash": self.datamodule.data_hash}
-        if {name: before.get(name) for name in now} == now:
-            print(f"going on from {last}", flush=True)
-            return last
-        print(f"{last} is of other settings or data: starting anew", flush=True)
-        last.unlink()
-        return None
 
     def ensure_classifiers(self) -> None:
         """Train the evaluation classifiers that this data lacks, once, and keep them."""
@@ -238,7 +237,7 @@ class PitchTimbreCLI(LightningCLI):
         trainer = {name: self.settings.trainer[name] for name in ("accelerator", "precision")}
         content = {
             "data": data,
-            "trainer": {**trainer, "logger": False},
+            "trainer": {**trainer, **({} if self.trainer.loggers else {"logger": False})},
             "classifier_dir": self.settings.classifier_dir,
             "run_dir": file.with_suffix(""),
         }
@@ -246,35 +245,51 @@ class PitchTimbreCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Keep a classifier; score a row at its best checkpoint and its last epoch, and write metrics.json."""
-        if self.trainer.interrupted:
-            return
+        self._say_why_it_stopped()
         best = next(c for c in self.trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor)
+        with one_line_errors():
+            checkpoint = read_checkpoint(best.best_model_path)
         if isinstance(self.model, NoteClassifier):
-            state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-            self.model.load_state_dict(state)
+            self.model.load_state_dict(checkpoint["state_dict"])
             file = classifier_file(self.settings.classifier_dir, self.datamodule.data_hash, self.model.label)
-            self.model.keep(file, self.datamodule.data_hash)
+            write_checkpoint(self.model.kept(self.datamodule.data_hash), file)
             print(f"kept the {self.model.label} classifier: {file}", flush=True)
+            for run in self._wandb_runs:
+                run.close({"epochs": self.trainer.current_epoch, "best": {"epoch": checkpoint["epoch"]}})
             return
-        epochs = self.trainer.current_epoch
+        run_dir, epochs = self.settings.run_dir, self.trainer.current_epoch
+        print(f"scoring the last epoch and the best one ({checkpoint['epoch']})", flush=True)
         scores = {"last": {"epoch": epochs - 1, **self._scores(None)}}
-        best_epoch = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["epoch"]
-        scores["best"] = {"epoch": best_epoch, **self._scores(best.best_model_path)}
-        self._keep_mapping(self.settings.run_dir / CATEGORIES)
+        scores["best"] = {"epoch": checkpoint["epoch"], **self._scores(best.best_model_path)}
+        categories, pitches = self._callback(LatentMetrics).training_notes
+        with replacing(run_dir / CATEGORIES) as temporary:
+            pd.DataFrame({"category": categories, "pitch": pitches}).to_csv(temporary, index=False)
         content = {
-            **self._record.facts(self.trainer),
+            **self._callback(RunRecord).facts(self.trainer),
             "epochs": epochs,
             "grid_key": os.environ.get(GRID_KEY),
             **scores,
         }
-        write_json(self.settings.run_dir / "metrics.json", content)
+        write_json(run_dir / "metrics.json", content)
+        for run in self._wandb_runs:
+            run.close(content)
+        print(f"scores: {run_dir / 'metrics.json'}", flush=True)
 
-    def _keep_mapping(self, file: Path) -> None:
-        """Write the categories of the training notes, for tests on other notes."""
-        categories, pitches = self._callback(LatentMetrics).training_notes
-        temporary = file.with_name(f".{file.name}.tmp")
-        pd.DataFrame({"category": categories, "pitch": pitches}).to_csv(temporary, index=False)
-        temporary.replace(file)
+    @property
+    def _wandb_runs(self) -> list[WandbRun]:
+        return [logger for logger in self.trainer.loggers if isinstance(logger, WandbRun)]
+
+    def _say_why_it_stopped(self) -> None:
+        """Tell of early stopping.
+
+        Raises:
+            FloatingPointError: it was for a loss that is not finite.
+        """
+        for callback in self.trainer.early_stopping_callbacks:
+            if isinstance(callback, EarlyStopping) and (reason := callback.stopping_reason_message):
+                if callback.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+                    raise FloatingPointError(f"{reason} Lower model.learning_rate")
+                print(f"stopped early: {reason}", flush=True)
 
     def _scores(self, ckpt_path: str | None) -> dict[str, dict[str, float]]:
         """The table's metrics of the model as it is, or of a checkpoint: {published: {...}, honest: {...}}."""
@@ -301,22 +316,22 @@ class PitchTimbreCLI(LightningCLI):
         return settings
 
 
-def read_checkpoint(file: str | Path) -> dict[str, Any]:
-    """Read a run's checkpoint without running anything in it.
-
-    Raises:
-        ValueError: it is none of this project's.
-        FileNotFoundError: there is no such file.
-    """
+@contextmanager
+def claimed(run_dir: Path) -> Iterator[None]:
+    """Have a run's folder to oneself; wait for a process in it that is ending."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_dir / ".fit.lock")
+    with one_line_errors():
+        try:
+            lock.acquire(timeout=WAIT_FOR_ANOTHER_S)
+        except Timeout as error:
+            raise ValueError(f"{run_dir}: another process is training in it; give another --run_dir") from error
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        if not checkpoint["NotePairs"]["pitch_range"]:
-            raise ValueError("no pitch range")
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{file}: not a checkpoint of this project ({type(error).__name__})") from error
-    return dict(checkpoint)
+        for folder in (run_dir, run_dir / "checkpoints"):
+            remove_leftovers(folder)
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -351,9 +366,14 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def train_classifiers(argv: list[str]) -> None:
-    """Train the evaluation classifiers that the data of `--config ...` lacks (`python -m experiments classifiers`)."""
+def train_classifiers(argv: list[str]) -> str:
+    """Train the evaluation classifiers that the data of `--config ...` lacks (`python -m experiments classifiers`).
+
+    Returns:
+        The data's hash, for the keys of the grid's cells.
+    """
     cli = PitchTimbreCLI(["--config", str(CONFIGS / "base.yaml"), *argv], run=False)
     with one_line_errors():
         cli.datamodule.setup()
     cli.ensure_classifiers()
+    return str(cli.datamodule.data_hash)

@@ -7,7 +7,6 @@ Nothing is corrected here: the doctor reports, and writes a corrections file tha
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import rich.console
 import rich.progress
 import rich.table
 
+from datamodules.atomic_write import replacing
 from datamodules.sources.corrections import CORRECTION_COLUMNS
 from datamodules.sources.pitches import name_from_midi
 from datamodules.sources.source import NoteSource
@@ -83,10 +83,8 @@ class Report:
     def write_corrections(self, path: Path) -> pd.DataFrame:
         """Write :meth:`corrections` to a CSV file, atomically, and return them."""
         corrections = self.corrections()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        corrections.to_csv(temporary, index=False)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            corrections.to_csv(temporary, index=False)
         return corrections
 
     def print(self, console: rich.console.Console | None = None) -> None:
@@ -282,7 +280,8 @@ def main(argv: Sequence[str]) -> int:
             ``--data.root`` ...
     """
     from datamodules.pitch_shift import context_reach
-    from experiments.cli import CONFIGS, PitchTimbreCLI, one_line_errors
+    from experiments.cli import CONFIGS, PitchTimbreCLI
+    from experiments.endings import one_line_errors
 
     parser = argparse.ArgumentParser(prog="python -m experiments doctor", allow_abbrev=False)
     parser.add_argument("--write", type=Path, help="Write the suggested corrections to this CSV file.")

@@ -1,16 +1,20 @@
 """All rows and seeds of the table: one process a cell, a few at a time, finished cells kept.
 
 A cell is one row with one seed, in ``<out>/<row>/seed_<n>``. It is finished when its ``metrics.json`` carries the key
-that the grid gave it (`cell_key`): a hash of the row's YAML and its bases, the data's YAML, the number of epochs, the
-extra arguments and the package's version. What was made with other settings is set aside in ``older/`` within the
-cell's folder, never mixed in and never deleted. The key does not see the content of the notes that a data YAML points
-at: ``metrics.json`` has their hash, and the table says if cells differ in it.
+that the grid gave it (`cell_key`): a hash of the row's YAML and its bases, the data's YAML, the content of the notes,
+the number of epochs, the extra arguments and the code that makes the numbers. What was made with another key is set
+aside in ``older/`` within the cell's folder, never mixed in and never deleted.
+
+joblib hands the cells to threads of this process, or to Ray's workers on as many machines as there are; each of them
+waits for one process (`experiments.grid_cell`). What they have in common is the folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import logging
 import os
 import queue
 import signal
@@ -18,43 +22,35 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import joblib
 import yaml
-from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.base_config import with_bases
-from experiments.table import PUBLISHED_ROWS, draw_curves, read_metrics, write_tables
+from experiments.grid_cell import GRID_KEY, ONE_THREAD, Cell, Ended, Outcome, Program, run_process, take
+from experiments.grid_report import Report, tail, training_share
+from experiments.table import PUBLISHED_ROWS, draw_figures, read_metrics, write_tables
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-GRID_KEY = "PITCH_TIMBRE_GRID_KEY"
-"""The environment variable by which a cell learns the key that it stores in its metrics.json as ``grid_key``."""
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+CODE_THAT_MATTERS = (
+    *("callbacks", "datamodules", "lightning_modules", "metrics"),
+    *("experiments/base_config.py", "experiments/cli.py"),
+)
+"""What a cell's numbers depend on: a change here makes cells stale."""
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_SIGNAL = 1, 2, 128
-GRACE_S = 15.0
-"""Seconds that a terminated cell has to close its files before it is killed."""
-POLL_S = 0.2
-LOG_LINES = 15
-
-# A cell must not outlive a driver that was killed with SIGKILL: the kernel tells it (PR_SET_PDEATHSIG is 1), and the
-# setting survives exec. A preexec_fn would do the same, but is not safe in a process with threads.
-DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))
-if os.getppid() == int(sys.argv[1]):
-    os.execvp(sys.argv[2], sys.argv[2:])
-"""
+ATTEMPTS = 3
+"""How often a cell is run whose process is killed."""
 
 
 class BadInputError(ValueError):
@@ -70,7 +66,8 @@ class GridSettings:
         seeds: seeds a row, from 0.
         out: the grid's folder.
         epochs: epochs of each cell; ``None``: as its configuration says.
-        jobs: cells at a time; ``None``: one a GPU, or one a core.
+        jobs: cells at a time; ``None``: one a GPU, or one a core; ``ray`` or ``ray://host:port``: what Ray's machines
+            have.
         data: a data configuration that replaces the default notes.
         extra: more arguments for every cell's ``fit``.
         index: run this cell of the list alone.
@@ -80,76 +77,38 @@ class GridSettings:
     seeds: int = 5
     out: Path = Path("runs/table")
     epochs: int | None = None
-    jobs: int | None = None
+    jobs: int | str | None = None
     data: Path | None = None
     extra: tuple[str, ...] = ()
     index: int | None = None
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One row with one seed.
+def code_files() -> list[Path]:
+    """The source files that a cell's numbers depend on."""
+    found = [ROOT / name for name in CODE_THAT_MATTERS]
+    return [file for place in found for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
 
-    Attributes:
-        row: the row's name.
-        seed: the seed.
-        run_dir: the cell's folder.
-        epochs: how many epochs it may take.
-        key: the hash of the settings that its result depends on.
-    """
 
-    row: str
-    seed: int
-    run_dir: Path
-    epochs: int
-    key: str
+def _modules() -> tuple[str, ...]:
+    """Their names, and of what they import only when they use it."""
+    own = [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in code_files()]
+    return (*own, "librosa.filters", "wandb")
 
-    @property
-    def name(self) -> str:
-        """The cell in words."""
-        return f"{self.row} seed {self.seed}"
 
-    @property
-    def log(self) -> Path:
-        """Where the cell's output is kept."""
-        return self.run_dir / "log.txt"
-
-    def finished(self) -> bool:
-        """Whether the cell has ended, with these settings."""
-        metrics = read_metrics(self.run_dir / "metrics.json")
-        return metrics is not None and metrics.get("grid_key") == self.key
-
-    def epoch(self) -> int:
-        """How many epochs the running cell has logged."""
-        try:
-            with (self.run_dir / "metrics.csv").open("rb") as file:
-                column = file.readline().decode().strip().split(",").index("epoch")
-                file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - 8192))
-                last = file.read().decode().rstrip().rpartition("\n")[2]
-            return min(self.epochs, 1 + int(float(last.split(",")[column])))
-        except (OSError, ValueError, IndexError):
-            return 0  # not begun, or caught in the middle of a write
+PROGRAM = Program("experiments.__main__:main", "experiments.cli:train_classifiers", _modules())
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a cell ended.
+class Shared:
+    """What the threads of one driver share.
 
     Attributes:
-        cell: the cell.
-        state: ``finished``, ``skipped`` (it was finished), ``busy`` (another driver's), ``stopped`` or ``failed``.
-        wall_s: seconds that it took.
-        reason: why it failed.
+        stop: set when the grid is to end.
+        devices: one for each worker, in turns: without it every process would take the first GPU.
     """
 
-    cell: Cell
-    state: str
-    wall_s: float = 0.0
-    reason: str = ""
-
-
-FitCommand = Callable[[GridSettings, Cell], list[str]]
-ClassifierCommand = Callable[[GridSettings], list[str]]
+    stop: threading.Event = field(default_factory=threading.Event)
+    devices: queue.Queue[str | None] = field(default_factory=queue.Queue)
 
 
 def known_rows() -> list[str]:
@@ -164,9 +123,9 @@ def _is_row(file: Path) -> bool:
     return has_base and file.stem != "smoke" and not file.stem.startswith("classifier")
 
 
-def list_cells(settings: GridSettings) -> list[Cell]:
+def list_cells(settings: GridSettings, data_hash: str) -> list[Cell]:
     """The cells in the order in which they run: seed 0 of every row first, so that a one-seed table stands early."""
-    keys = {row: cell_key(row, settings) for row in settings.rows}
+    keys = {row: cell_key(row, settings, data_hash) for row in settings.rows}
     epochs = {row: settings.epochs or configured_epochs(row) for row in settings.rows}
     return [
         Cell(row, seed, settings.out / row / f"seed_{seed}", epochs[row], keys[row])
@@ -175,16 +134,39 @@ def list_cells(settings: GridSettings) -> list[Cell]:
     ]
 
 
-def cell_key(row: str, settings: GridSettings) -> str:
-    """A hash of all that a cell's result depends on, but for its seed and the notes themselves."""
+def cell_key(row: str, settings: GridSettings, data_hash: str) -> str:
+    """A hash of all that a cell's result depends on, but for its seed."""
     parts = {
         "row": with_bases(CONFIGS / f"{row}.yaml"),
         "data": with_bases(settings.data) if settings.data else None,
+        "notes": data_hash,
         "epochs": settings.epochs,
         "extra": settings.extra,
-        "version": version("pitch-timbre"),
+        "code": code_hash(),
     }
     return sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def code_hash() -> str:
+    """A hash of the code that a cell's numbers depend on, without its comments and docstrings."""
+    digest = sha256()
+    for file in code_files():
+        at = file.stat()
+        digest.update(f"{file.relative_to(ROOT)}\n{_code(file, at.st_mtime_ns, at.st_size)}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def _code(file: Path, changed: int, size: int) -> str:
+    """What a source file does; it is read again when it has changed."""
+    tree = ast.parse(file.read_text(), str(file))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def configured_epochs(row: str) -> int:
@@ -193,87 +175,170 @@ def configured_epochs(row: str) -> int:
     return max(1, next((trainer["max_epochs"] for trainer in reversed(trainers) if "max_epochs" in trainer), 1))
 
 
-def fit_command(settings: GridSettings, cell: Cell) -> list[str]:
-    """The command that trains one cell."""
+def fit_words(settings: GridSettings, cell: Cell) -> list[str]:
+    """The command line that trains one cell."""
     epochs = [] if settings.epochs is None else ["--trainer.max_epochs", str(settings.epochs)]
     return [
-        *(sys.executable, "-m", "experiments", "fit", "--config", str(CONFIGS / f"{cell.row}.yaml")),
-        *([] if settings.data is None else ["--config", str(settings.data)]),
+        *("fit", "--config", str(CONFIGS / f"{cell.row}.yaml")),
+        *data_words(settings),
         *("--seed_everything", str(cell.seed), "--run_dir", str(cell.run_dir)),
         *epochs,
         *settings.extra,
     ]
 
 
-def classifier_command(settings: GridSettings) -> list[str]:
-    """The command that trains the evaluation classifiers if this data has none."""
-    data = [] if settings.data is None else ["--config", str(settings.data)]
-    return [sys.executable, "-m", "experiments", "classifiers", *data, *settings.extra]
+def data_words(settings: GridSettings) -> list[str]:
+    """The part of the command line that names the data."""
+    return [] if settings.data is None else ["--config", str(settings.data)]
 
 
-def run_process(command: Sequence[str], log: Path, environment: dict[str, str], stop: threading.Event) -> int | None:
-    """Run a command in a process group of its own, its output appended to a log.
+def run_cell(
+    settings: GridSettings, cell: Cell, data_hash: str, program: Program, wait: bool, shared: Shared | None
+) -> Outcome:
+    """Train a cell in a process of its own, unless it is finished or, without ``wait``, another driver's.
 
-    Returns:
-        Its exit status; ``None`` if ``stop`` was set first: then nothing of the group is left.
+    Args:
+        settings: the grid's.
+        cell: the cell.
+        data_hash: the content of the notes when the grid was started.
+        program: what is called.
+        wait: wait for another driver's.
+        shared: of the threads of one driver; ``None`` in a worker of Ray, which chooses the GPU itself.
     """
-    if sys.platform == "linux":
-        command = [sys.executable, "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-        while not stop.is_set():
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(POLL_S)
-        _end_group(process)
-    return None
+    shared = shared or Shared(devices=one_of(None))
+    if shared.stop.is_set():
+        return Outcome(cell, "stopped")
+    if cell.finished():
+        return Outcome(cell, "skipped")
+    if reason := _changed_since(settings, cell, data_hash):
+        return Outcome(cell, "failed", reason=reason).keep()
+    device, started = shared.devices.get(), time.monotonic()
+    try:
+        cell.run_dir.mkdir(parents=True, exist_ok=True)
+        environment = cell_environment(cell.key, device)
+        claim = partial(take, cell, wait)
+        words = fit_words(settings, cell)
+        ended = run_process(program.fit, words, cell.log, environment, shared.stop, claim, program.preload)
+    except OSError as error:
+        return Outcome(cell, "failed", time.monotonic() - started, reason=str(error)).keep()
+    finally:
+        shared.devices.put(device)
+    return _outcome(cell, ended, time.monotonic() - started)
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the whole group, and SIGKILL to what is left after the time of grace."""
-    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(GRACE_S)
-    with suppress(ProcessLookupError, PermissionError):  # macOS: PermissionError where only a zombie is left
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _outcome(cell: Cell, ended: Ended, wall_s: float) -> Outcome:
+    """What a process came to."""
+    if ended.status is None:
+        return Outcome(cell, "stopped", wall_s)
+    if ended.result in ("busy", "skipped"):
+        return Outcome(cell, ended.result)
+    if ended.status == 0 and cell.finished():
+        metrics = read_metrics(cell.run_dir / "metrics.json") or {}
+        return Outcome(cell, "finished", wall_s, float(metrics.get("train_s") or 0)).keep()
+    # A shell's way to say it, which Lightning and the command line have too: 128 + the signal.
+    number = -ended.status if ended.status < 0 else ended.status - EXIT_SIGNAL
+    if number in set(signal.Signals):
+        return Outcome(cell, "lost", wall_s, reason=f"ended by {signal.Signals(number).name}").keep()
+    reason = f"exit status {ended.status}" if ended.status else "it ended without a metrics.json of these settings"
+    return Outcome(cell, "failed", wall_s, reason=reason).keep()
+
+
+def _changed_since(settings: GridSettings, cell: Cell, data_hash: str) -> str:
+    """Why a cell would not be of its key: what it is trained with is read when it starts, maybe on another machine."""
+    try:
+        same = cell_key(cell.row, settings, data_hash) == cell.key
+    except (OSError, SyntaxError, TypeError):
+        same = False
+    return "" if same else "the code or its configuration has changed since the grid was started; start the grid again"
+
+
+def one_of(device: str | None) -> queue.Queue[str | None]:
+    """A single worker's device."""
+    devices: queue.Queue[str | None] = queue.Queue()
+    devices.put(device)
+    return devices
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who runs cells.
+
+    Attributes:
+        number: how many cells run at a time.
+        place: where, in words.
+        shared: see `run_cell`.
+        lost: what joblib raises when a worker is lost with its machine.
+    """
+
+    number: int
+    place: str
+    shared: Shared | None
+    lost: tuple[type[Exception], ...] = ()
+
+
+@contextmanager
+def threads(jobs: int | None, shared: Shared) -> Iterator[Workers]:
+    """Cells go to threads of this process."""
+    gpus = visible_gpus()
+    number = jobs or len(gpus) or joblib.cpu_count()
+    for job in range(number):
+        shared.devices.put(gpus[job % len(gpus)] if gpus else None)
+    with joblib.parallel_config("threading"):
+        yield Workers(number, f"{number} at a time", shared)
+
+
+@contextmanager
+def ray_workers(address: str) -> Iterator[Workers]:
+    """Cells go to Ray's machines, one a GPU, or one a core where none has a GPU.
+
+    Args:
+        address: ``ray`` (what RAY_ADDRESS names, or this machine), or ``ray://host:port``.
+
+    Raises:
+        BadInputError: no Ray answers, or it has one worker.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.joblib import register_ray
+
+    register_ray()
+    try:
+        ray.init(None if address == "ray" else address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise BadInputError(f"jobs is {address}: no Ray answers there ({str(error).splitlines()[0]})") from error
+    try:
+        resources = ray.cluster_resources()
+        kind = "GPU" if resources.get("GPU") else "CPU"
+        number = int(min(resources[kind], resources["CPU"]))
+        if number < 2:
+            raise BadInputError(f"jobs is {address}, and Ray has one {kind}: run it there with jobs 1")
+        each = {"num_cpus": 1, "num_gpus": int(kind == "GPU"), "max_restarts": ATTEMPTS, "max_task_retries": ATTEMPTS}
+        with joblib.parallel_config("ray", ray_remote_args=each):
+            yield Workers(number, f"{number} at a time on {len(ray.nodes())} of Ray's machines", None, (RayError,))
+    finally:
+        ray.shutdown()
+
+
+class _Stopped(BaseException):
+    """A signal has ended the wait for Ray's workers, which cannot see this process' event."""
 
 
 class Grid:
-    """The run of a list of cells, and what it tells the user.
+    """The run of a list of cells.
 
     Args:
         settings: what is run.
-        fit: makes the command of a cell.
-        classifiers: makes the command that prepares the evaluation classifiers.
+        program: what is called.
     """
 
-    def __init__(
-        self,
-        settings: GridSettings,
-        fit: FitCommand = fit_command,
-        classifiers: ClassifierCommand = classifier_command,
-    ) -> None:
-        self.settings, self.fit, self.classifiers = settings, fit, classifiers
-        self.cells = list_cells(settings)
-        if settings.index is not None:
-            self.cells = [self.cells[settings.index]]
-        gpus = visible_gpus()
-        self.jobs = settings.jobs or len(gpus) or joblib.cpu_count()
-        self.stop = threading.Event()
+    def __init__(self, settings: GridSettings, program: Program = PROGRAM) -> None:
+        self.settings, self.program = settings, program
+        self.shared = Shared()
         self.signal = 0
-        self.report = Report(self.cells, self.jobs)
-        self._tables = threading.Lock()
-        # One device a job, in turns: without it every process would take the first GPU.
-        self._devices: queue.Queue[str | None] = queue.Queue()
-        for job in range(self.jobs):
-            self._devices.put(gpus[job % len(gpus)] if gpus else None)
+        self.cells: list[Cell] = []
+        self.started = time.monotonic()
+        self._waits_for_ray = False
 
     def run(self) -> int:
         """Run all cells that are not finished.
@@ -281,95 +346,79 @@ class Grid:
         Returns:
             The exit status: 0; 1 if a cell failed; 128 + the signal if one ended the grid.
         """
-        outcomes: list[Outcome] = []
-        with self._signals(), self.report:
-            if all(cell.finished() for cell in self.cells) or self._prepare():
-                outcomes = self._run(self.cells, wait=False)
-                busy = [outcome.cell for outcome in outcomes if outcome.state == "busy"]
-                outcomes = [outcome for outcome in outcomes if outcome.state != "busy"] + self._run(busy, wait=True)
-        return self._conclude(outcomes)
+        jobs = self.settings.jobs
+        with (
+            self._signals(),
+            ray_workers(jobs) if isinstance(jobs, str) else threads(jobs, self.shared) as workers,
+        ):
+            data_hash = self._prepare()
+            if data_hash is None:
+                return EXIT_SIGNAL + self.signal if self.signal else EXIT_FAILED
+            cells = list_cells(self.settings, data_hash)
+            self.cells = cells if self.settings.index is None else [cells[self.settings.index]]
+            self._set_aside_stale(cells)
+            with Report(self.cells, workers.place, self.settings.out) as report:
+                outcomes = self._run_all(data_hash, workers, report)
+        return self._conclude(outcomes, workers)
 
-    def _prepare(self) -> bool:
-        """Train the evaluation classifiers before the cells, which would else all wait for one that does."""
+    def _prepare(self) -> str | None:
+        """Read the notes, and train the evaluation classifiers, for which all cells would else wait.
+
+        Returns:
+            The hash of the notes' content; ``None`` where they cannot be read, or the grid was stopped.
+        """
         log = self.settings.out / "classifiers.txt"
-        self.report.say(f"evaluation classifiers: trained first if this data has none (log: {log})")
-        status = run_process(self.classifiers(self.settings), log, cell_environment(), self.stop)
-        if status:
-            self.report.say(f"error: the evaluation classifiers failed (exit status {status}); log: {log}\n{tail(log)}")
-        return status == 0
-
-    def _run(self, cells: Sequence[Cell], wait: bool) -> list[Outcome]:
-        """Run cells, a few at a time: each thread waits for one process."""
-        outcomes = joblib.Parallel(n_jobs=self.jobs, prefer="threads", batch_size=1, pre_dispatch="all")(
-            joblib.delayed(self._run_cell)(cell, wait) for cell in cells
-        )
-        return list(outcomes)
-
-    def _run_cell(self, cell: Cell, wait: bool) -> Outcome:
-        """Run a cell unless it is finished or, without ``wait``, another driver's; the others go on if it fails."""
-        if self.stop.is_set():
-            return Outcome(cell, "stopped")
-        if cell.finished():
-            return Outcome(cell, "skipped")
+        print(f"evaluation classifiers: trained first if this data has none (log: {log})", flush=True)
+        words = [*data_words(self.settings), *self.settings.extra]
         try:
-            with self.claimed(cell, wait) as claimed:
-                outcome = self._run_claimed(cell) if claimed else Outcome(cell, "busy")
+            ended = run_process(
+                self.program.prepare, words, log, cell_environment(), self.shared.stop, preload=self.program.preload
+            )
         except OSError as error:
-            outcome = Outcome(cell, "failed", reason=str(error))
-        if outcome.state != "busy":
-            self.report.ended(outcome)
-        if outcome.state == "finished":
-            self._write_tables()
-        return outcome
+            print(f"error: the evaluation classifiers failed: {error}")
+            return None
+        if ended.status == 0:
+            return str(ended.result)
+        if ended.status is not None:
+            print(f"error: the evaluation classifiers failed (exit status {ended.status}); log: {log}\n{tail(log)}")
+        return None
 
-    def _run_claimed(self, cell: Cell) -> Outcome:
-        """Run a cell that is this driver's, unless the driver that had it has finished it."""
-        if cell.finished():
-            return Outcome(cell, "skipped")
-        set_aside_other_settings(cell)
-        self.report.started(cell)
-        return self._train(cell)
+    def _set_aside_stale(self, cells: Sequence[Cell]) -> None:
+        """Clear what was made with other keys from the table, before it is written again."""
+        stale = [cell for cell in cells if cell.left_by_others()]
+        for cell in stale:
+            if (lock := cell.claim(0)) is not None:
+                cell.set_aside()
+                lock.release()
+        if stale:
+            print(f"{len(stale)} cells were made with other settings, notes or code: set aside in older/, run again")
 
-    @contextmanager
-    def claimed(self, cell: Cell, wait: bool) -> Iterator[bool]:
-        """Hold the cell's lock, an operating system's lock that ends with the process; yields whether it is held."""
-        cell.run_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cell.run_dir / ".lock")
-        while not lock.is_locked:
+    def _run_all(self, data_hash: str, workers: Workers, report: Report) -> list[Outcome]:
+        """Run the cells; then those whose process was killed, and those that another driver had."""
+        outcomes: dict[str, Outcome] = {}
+        pending = self.cells
+        for attempt in range(ATTEMPTS):
+            task = joblib.delayed(run_cell)
+            self._waits_for_ray = workers.shared is None
             try:
-                lock.acquire(timeout=POLL_S if wait else 0)
-            except Timeout:
-                if not wait or self.stop.is_set():
-                    break
-        try:
-            yield lock.is_locked
-        finally:
-            lock.release()
-
-    def _train(self, cell: Cell) -> Outcome:
-        """Run the cell's process to its end."""
-        started = time.monotonic()
-        device = self._devices.get()
-        try:
-            command = self.fit(self.settings, cell)
-            status = run_process(command, cell.log, cell_environment(cell.key, device), self.stop)
-        finally:
-            self._devices.put(device)
-        wall_s = time.monotonic() - started
-        if status is None:
-            return Outcome(cell, "stopped", wall_s)
-        if status == 0 and cell.finished():
-            return Outcome(cell, "finished", wall_s)
-        reason = f"exit status {status}" if status else "it ended without a metrics.json of these settings"
-        return Outcome(cell, "failed", wall_s, reason)
-
-    def _write_tables(self) -> None:
-        """Rewrite the tables; a table that cannot be written now is written at the end."""
-        try:
-            with self._tables:
-                write_tables(self.settings.out)
-        except OSError as error:
-            self.report.say(f"the table could not be written: {error}")
+                ended = joblib.Parallel(n_jobs=workers.number, batch_size=1, pre_dispatch="all")(
+                    task(self.settings, cell, data_hash, self.program, attempt > 0, workers.shared)
+                    for cell in pending
+                    if not cell.finished()
+                )
+            except _Stopped:
+                break
+            except workers.lost as error:
+                report.say(f"a worker was lost: {str(error).splitlines()[0]}")
+                ended = []
+            finally:
+                self._waits_for_ray = False
+            outcomes |= {outcome.cell.name: outcome for outcome in ended}
+            over = {name for name, outcome in outcomes.items() if outcome.state not in ("busy", "lost")}
+            pending = [cell for cell in pending if cell.name not in over]
+            if not pending or self.shared.stop.is_set():
+                break
+        return list(outcomes.values())
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -377,7 +426,9 @@ class Grid:
 
         def ask_to_stop(number: int, frame: FrameType | None) -> None:
             self.signal = number
-            self.stop.set()
+            self.shared.stop.set()
+            if self._waits_for_ray:
+                raise _Stopped
 
         # nohup ignores SIGHUP, and that stays so.
         numbers = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
@@ -388,37 +439,54 @@ class Grid:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _conclude(self, outcomes: Sequence[Outcome]) -> int:
+    def _conclude(self, outcomes: Sequence[Outcome], workers: Workers) -> int:
         """Write and print the table, then say what failed or what is left to do."""
         done = sum(cell.finished() for cell in self.cells)
-        if done:
-            text = write_tables(self.settings.out)
-            draw_curves(self.settings.out)
-            if self.settings.index is None and not self.signal:
-                print(text)
-            print(f"table: {self.settings.out / 'table.md'}, table.csv, curves.png")
-        failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-        for outcome in failed:
+        try:
+            self._show_table(done)
+        except OSError as error:
+            print(f"error: the table could not be written: {error}")
+        if trained := [outcome for outcome in outcomes if outcome.training_s]:
+            print(training_share(trained, workers.number, time.monotonic() - self.started))
+        for outcome in outcomes:
             cell = outcome.cell
-            print(f"error: {cell.name} failed: {outcome.reason}; log: {cell.log}\n{tail(cell.log)}")
+            if outcome.state in ("failed", "lost"):
+                where = f"; log: {cell.log}\n{tail(cell.log)}" if cell.log.exists() else ""
+                print(f"error: {cell.name} failed: {outcome.reason}{where}")
         if self.signal:
             print(f"stopped: {done} of {len(self.cells)} cells are finished; the same command goes on from here")
             return EXIT_SIGNAL + self.signal
         return 0 if done == len(self.cells) else EXIT_FAILED
 
+    def _show_table(self, done: int) -> None:
+        """Write the table of the finished cells, and print it where it is whole."""
+        if done:
+            text = write_tables(self.settings.out)
+            draw_figures(self.settings.out)
+            if self.settings.index is None and not self.signal:
+                print(text)
+                self._publish()
+            print(f"table: {self.settings.out / 'table.md'}, table.csv, table.png, curves.png")
 
-def run_grid(
-    settings: GridSettings,
-    fit: FitCommand = fit_command,
-    classifiers: ClassifierCommand = classifier_command,
-) -> int:
+    def _publish(self) -> None:
+        """Put the table into W&B; not even imported, which takes seconds, where that is switched off."""
+        if os.environ.get("WANDB_MODE") != "disabled":
+            from experiments.report import publish
+
+            publish(self.settings.out)
+
+
+def run_grid(settings: GridSettings, program: Program = PROGRAM) -> int:
     """Check the settings, run the grid, and return its exit status.
 
     Raises:
         BadInputError: see `check`.
     """
     check(settings)
-    return Grid(settings, fit, classifiers).run()
+    if isinstance(settings.jobs, str):  # Ray's workers have working directories of their own
+        data = settings.data and settings.data.absolute()
+        settings = replace(settings, out=settings.out.absolute(), data=data)
+    return Grid(settings, program).run()
 
 
 def check(settings: GridSettings) -> None:
@@ -432,8 +500,10 @@ def check(settings: GridSettings) -> None:
     if unknown or not settings.rows:
         raise BadInputError(f"unknown row {', '.join(unknown) or '(none given)'}; known rows: {' '.join(known)}")
     for name, number in (("seeds", settings.seeds), ("epochs", settings.epochs), ("jobs", settings.jobs)):
-        if number is not None and number < 1:
+        if isinstance(number, int) and number < 1:
             raise BadInputError(f"{name} is {number}; it must be at least 1")
+    if isinstance(settings.jobs, str) and find_spec("ray") is None:
+        raise BadInputError(f"jobs is {settings.jobs}: it needs Ray: pip install 'pitch-timbre[ray]'")
     if settings.data is not None and not settings.data.is_file():
         raise BadInputError(f"{settings.data}: there is no such data configuration")
     n_cells = settings.seeds * len(settings.rows)
@@ -447,30 +517,16 @@ def check(settings: GridSettings) -> None:
     except OSError as error:
         raise BadInputError(f"{settings.out}: cannot be written: {error.strerror}") from error
     try:
-        list_cells(settings)
+        list_cells(settings, data_hash="")
+    except SyntaxError as error:
+        raise BadInputError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except TypeError as error:
         raise BadInputError(str(error)) from error
 
 
-def set_aside_other_settings(cell: Cell) -> None:
-    """Move what other settings left in the cell's folder into ``older/<n>``, so that a run never resumes from it."""
-    claim = cell.run_dir / "grid_key"
-    before = claim.read_text() if claim.exists() else ""
-    if before != cell.key:
-        left = [file for file in cell.run_dir.iterdir() if file.name not in (".lock", "older")]
-        if left:
-            older = cell.run_dir / "older"
-            older.mkdir(exist_ok=True)
-            place = older / str(len(list(older.iterdir())))
-            place.mkdir()
-            for file in left:
-                file.rename(place / file.name)
-        claim.write_text(cell.key)
-
-
 def cell_environment(key: str | None = None, device: str | None = None) -> dict[str, str]:
     """The environment of a cell: one thread, its key, its GPU."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **ONE_THREAD, "PYTHONUNBUFFERED": "1"}
     if key is not None:
         environment[GRID_KEY] = key
     if device is not None:
@@ -488,106 +544,6 @@ def visible_gpus() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         return []
     return [str(number) for number, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
-
-
-def tail(log: Path) -> str:
-    """The last lines of a log."""
-    try:
-        with log.open(errors="replace") as file:
-            return "".join(f"    {line}" for line in deque(file, LOG_LINES)).rstrip()
-    except OSError as error:
-        return f"    {error}"
-
-
-class Report(AbstractContextManager["Report"]):
-    """The bar over the epochs of all cells, or plain lines where the output is no terminal.
-
-    Args:
-        cells: the cells of the grid.
-        jobs: how many run at a time.
-    """
-
-    def __init__(self, cells: Sequence[Cell], jobs: int) -> None:
-        self._cells, self._jobs = cells, jobs
-        self._total = sum(cell.epochs for cell in cells)
-        self._console = Console(soft_wrap=True, highlight=False, emoji=False)
-        self._lock = threading.RLock()
-        self._running: dict[str, Cell] = {}
-        self._done: set[str] = set()
-        self._first = 0
-        self._started = time.monotonic()
-        self._bar: Progress | None = None
-        self._closed = threading.Event()
-        self._watch = threading.Thread(target=self._poll, daemon=True)
-
-    def __enter__(self) -> Report:
-        """Say what is to be done and open the bar."""
-        self._done = {cell.name for cell in self._cells if cell.finished()}
-        self._first = self._epochs()
-        self.say(f"{len(self._cells)} cells, {len(self._done)} of them finished before; {self._jobs} at a time")
-        if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
-            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-            # The speed is averaged over minutes: cells start, are scored at their end, and stop early.
-            self._bar = Progress(*columns, *times, console=self._console, speed_estimate_period=900)
-            self._bar.add_task("grid", total=self._total, completed=self._first)
-            self._bar.start()
-            self._watch.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close the bar."""
-        self._closed.set()
-        if self._bar is not None:
-            self._watch.join()
-            self._bar.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line, above the bar where there is one."""
-        self._console.print(text, markup=False)
-
-    def started(self, cell: Cell) -> None:
-        """A cell's process starts."""
-        with self._lock:
-            self._running[cell.name] = cell
-
-    def ended(self, outcome: Outcome) -> None:
-        """A cell is done; its share of the bar is full however early it stopped."""
-        cell = outcome.cell
-        with self._lock:
-            self._running.pop(cell.name, None)
-            if outcome.state == "stopped":
-                return
-            self._done.add(cell.name)
-            took = f" in {words(outcome.wall_s)}" if outcome.wall_s else ""
-            self.say(f"[{len(self._done)}/{len(self._cells)}] {cell.name}: {outcome.state}{took} · {self._times()}")
-
-    def _epochs(self) -> int:
-        """Epochs done, of all cells."""
-        with self._lock:
-            finished = sum(cell.epochs for cell in self._cells if cell.name in self._done)
-            return finished + sum(cell.epoch() for cell in self._running.values())
-
-    def _times(self) -> str:
-        """The time since the start, and the time left at the mean speed since then."""
-        elapsed, done = time.monotonic() - self._started, self._epochs()
-        left = elapsed * (self._total - done) / max(1, done - self._first)
-        return f"{words(elapsed)} elapsed, about {words(left)} left"
-
-    def _poll(self) -> None:
-        while not self._closed.wait(1.0):
-            if self._bar is not None:
-                self._bar.update(self._bar.task_ids[0], completed=self._epochs())
-
-
-def words(seconds: float) -> str:
-    """A duration to read: 3 h 05 min, 4 min 10 s, 12 s."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -613,6 +569,11 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def workers(text: str) -> int | str:
+    """An argument that says who runs cells: a whole number, ``ray`` or ``ray://host:port``."""
+    return text if text == "ray" or text.startswith("ray://") else whole_number(text)
+
+
 def parse(argv: Sequence[str]) -> GridSettings:
     """The settings of a command line; what follows ``--`` goes to every cell's fit.
 
@@ -624,7 +585,11 @@ def parse(argv: Sequence[str]) -> GridSettings:
     parser.add_argument("--rows", nargs="+", default=list(default.rows), metavar="ROW", help="default: all nine")
     parser.add_argument("--seeds", type=whole_number, default=default.seeds, help="seeds a row")
     parser.add_argument("--epochs", type=whole_number, help="default: as the configuration says")
-    parser.add_argument("--jobs", type=whole_number, help="cells at a time; default: one a GPU, or one a core")
+    parser.add_argument(
+        "--jobs",
+        type=workers,
+        help="cells at a time; default: one a GPU, or one a core; ray or ray://host:port: many machines",
+    )
     parser.add_argument("--data", type=Path, help="a data configuration, such as those in configs/data")
     parser.add_argument("--out", type=Path, default=default.out, help="the grid's folder")
     parser.add_argument("--index", type=whole_number, help="run this cell of the list alone (a Slurm array)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from callbacks import figures
+from datamodules.atomic_write import replacing
 
 PUBLISHED_ROWS = {"b": "b", "sharp": "#", **{f"m{i}": f"M{i}" for i in range(7)}}
 """The rows of the published table in its order: configuration name -> label."""
@@ -32,12 +34,14 @@ class Metric:
         name: its key in ``metrics.json``.
         label: its heading.
         better: ``min``, ``max``, or ``neither`` (a reference value: no arrow, no best).
+        unit: what it is measured in.
         digits: decimals shown.
     """
 
     name: str
     label: str
     better: str
+    unit: str
     digits: int = 1
 
     @property
@@ -46,23 +50,24 @@ class Metric:
         return f"{self.label} {ARROWS[self.better]}".rstrip()
 
 
+PERCENT, DISTANCE, KERNEL, COUNT = "[%]", "[squared feature units]", "[kernel units]", "[pitches]"
 PUBLISHED_METRICS = (
-    Metric("pitch", "Pitch", "min"),
-    Metric("instrument", "Instrument", "max"),
-    Metric("combine", "Combine", "max"),
-    Metric("acc", "ACC", "max"),
-    Metric("pm", "PM", "max"),
-    Metric("fid_recon", "FID_recon", "min"),
-    Metric("fid_rand", "FID_rand", "min"),
-    Metric("cds", "CDS", "max", digits=2),
+    Metric("pitch", "Pitch", "min", PERCENT),
+    Metric("instrument", "Instrument", "max", PERCENT),
+    Metric("combine", "Combine", "max", PERCENT),
+    Metric("acc", "ACC", "max", PERCENT),
+    Metric("pm", "PM", "max", PERCENT),
+    Metric("fid_recon", "FID_recon", "min", DISTANCE),
+    Metric("fid_rand", "FID_rand", "min", DISTANCE),
+    Metric("cds", "CDS", "max", COUNT, digits=2),
 )
 HONEST_METRICS = (
     *PUBLISHED_METRICS[:5],
-    Metric("pitch_fid_recon", "FID_recon (pitch)", "min"),
-    Metric("pitch_fid_rand", "FID_rand (pitch)", "min"),
-    Metric("kid_recon", "KID_recon", "min", digits=3),
-    Metric("kid_rand", "KID_rand", "min", digits=3),
-    Metric("fid_real_halves", "FID real halves", "neither"),
+    Metric("pitch_fid_recon", "FID_recon (pitch)", "min", DISTANCE),
+    Metric("pitch_fid_rand", "FID_rand (pitch)", "min", DISTANCE),
+    Metric("kid_recon", "KID_recon", "min", KERNEL, digits=3),
+    Metric("kid_rand", "KID_rand", "min", KERNEL, digits=3),
+    Metric("fid_real_halves", "FID real halves", "neither", DISTANCE),
 )
 
 
@@ -83,13 +88,6 @@ class Spread:
 
 Spreads = dict[str, dict[str, Spread]]
 """row -> metric -> spread."""
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a text file under a temporary name and rename it: a reader never sees half of it."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(file)
 
 
 def read_metrics(file: Path) -> dict[str, Any] | None:
@@ -168,8 +166,9 @@ def write_tables(out: Path) -> str:
     """
     cells = read_cells(out)
     text = render(cells)
-    write_atomically(out / "table.md", text)
-    write_atomically(out / "table.csv", aggregated(cells).to_csv(index=False))
+    for name, content in (("table.md", text), ("table.csv", aggregated(cells).to_csv(index=False))):
+        with replacing(out / name) as temporary:
+            temporary.write_text(content)
     return text
 
 
@@ -252,7 +251,16 @@ def _named(values: pd.Series) -> str:
 
 
 def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[str]:
-    """A Markdown table: for each row one line a source, for each metric one column.
+    """The lines of a Markdown table; see `table_lines`."""
+    lines = table_lines(metrics, sources)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    padded = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
+    rule = " | ".join("-" * width for width in widths)
+    return [f"| {line} |" for line in (padded[0], rule, *padded[1:])]
+
+
+def table_lines(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[list[str]]:
+    """The heading and the lines of a table: for each row one line a source, for each metric one column.
 
     Args:
         metrics: the columns; those that no row has are left out, unless no row has any.
@@ -270,10 +278,7 @@ def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[
             seeds = str(next(iter(scores.values())).seeds) if scores else NOT_THERE
             shown = [_shown(scores.get(metric.name), metric, best[source].get(metric.name)) for metric in columns]
             lines.append([row_label(row) if position == 0 else "", source, seeds, *shown])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
-    rule = " | ".join("-" * width for width in widths)
-    return [f"| {line} |" for line in (padded[0], rule, *padded[1:])]
+    return lines
 
 
 def _best(found: Spreads, metrics: Sequence[Metric]) -> dict[str, float]:
@@ -346,84 +351,94 @@ def _m6_then_m5(means: dict[str, float]) -> bool:
     return sorted(means, key=means.__getitem__)[:2] == ["m6", "m5"]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A panel of the learning curves: a column of ``metrics.csv`` against the epoch."""
-
-    column: str
-    title: str
-    axis: str
-
-
-PANELS = (
-    Panel("train/loss/kl_c", "KL(c), summed over a pair: when the pitch code wakes", "KL(c || uniform) [nats]"),
-    Panel("val/acc", "Accuracy of the pitch category (published ACC)", "ACC [%]"),
-    Panel("val/loss/total", "Validation loss", "loss"),
-    Panel("val/cds", "Consistency and diversity of generated pitch", "CDS"),
-)
-# Okabe and Ito's colours, the yellow darkened to be seen on white; b, # and M3 differ by line style too.
+# b, # and M3 differ by line style too.
 LINES: dict[str, dict[str, Any]] = {
-    "b": {"color": "black", "linestyle": "--"},
-    "sharp": {"color": "0.55", "linestyle": "--"},
-    "m0": {"color": "#0072B2"},
-    "m1": {"color": "#56B4E9"},
-    "m2": {"color": "#009E73"},
-    "m3": {"color": "#C9B400", "linestyle": "-."},
-    "m4": {"color": "#E69F00"},
-    "m5": {"color": "#CC79A7"},
-    "m6": {"color": "#D55E00"},
+    "b": {"color": figures.BLACK, "linestyle": "--"},
+    "sharp": {"color": figures.GREY, "linestyle": "--"},
+    "m0": {"color": figures.BLUE},
+    "m1": {"color": figures.SKY},
+    "m2": {"color": figures.GREEN},
+    "m3": {"color": figures.YELLOW, "linestyle": "-."},
+    "m4": {"color": figures.ORANGE},
+    "m5": {"color": figures.PURPLE},
+    "m6": {"color": figures.VERMILION},
 }
 
 
+def draw_figures(out: Path) -> None:
+    """Draw ``table.png`` and ``curves.png`` of a grid into its folder."""
+    figures.save_figure(draw_table(read_cells(out)), out / "table.png")
+    draw_curves(out)
+
+
 def draw_curves(out: Path) -> Path | None:
-    """Draw ``curves.png``: seed 0 of each row against the epoch, the other seeds as thin lines.
+    """Draw ``curves.png``: each row's first seed against the epoch, the others as thin lines.
 
     Returns:
         The file; ``None`` where no cell has written ``metrics.csv`` yet.
     """
-    curves = _read_curves(out)
-    if not curves:
+    found = _read_curves(out)
+    if not found:
         return None
-    figure = Figure(figsize=(13, 8.5), layout="constrained")
-    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        _draw_panel(axes, panel, curves)
-    handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
-    labels = [row_label(row) for row in row_order(row for row, _ in curves) if row_label(row) in handles]
-    figure.legend([handles[label] for label in labels], labels, loc="outside right center", title="Row")
-    figure.suptitle("Learning curves (seed 0; thin: the other seeds)")
-    temporary = out / f".curves.{os.getpid()}.png"
-    figure.savefig(temporary, dpi=120)
-    file = out / "curves.png"
-    temporary.replace(file)
-    return file
+    logs = {row_label(row): found[row] for row in row_order(found) if row in found}
+    styles = {row_label(row): style for row, style in LINES.items()}
+    figure = figures.draw_curves(logs, styles, "Learning curves (thick: seed 0; thin: the other seeds)")
+    return figures.save_figure(figure, out / "curves.png")
 
 
-def _read_curves(out: Path) -> dict[tuple[str, int], pd.DataFrame]:
-    """(row, seed) -> metrics.csv; files that cannot be read (a cell has just begun) are left out."""
-    curves = {}
-    for file in sorted(out.glob("*/seed_*/metrics.csv")):
-        seed = file.parent.name.removeprefix("seed_")
+def _read_curves(out: Path) -> dict[str, list[pd.DataFrame]]:
+    """Row -> metrics.csv of its seeds; files that cannot be read (a cell has just begun) are left out."""
+    curves: dict[str, list[pd.DataFrame]] = {}
+    for file in sorted(out.glob("*/seed_*/metrics.csv"), key=lambda file: (len(file.parent.name), file)):
         try:
             content = pd.read_csv(file)
         except (OSError, ValueError):
             continue
-        if seed.isdigit() and "epoch" in content:
-            curves[file.parents[1].name, int(seed)] = content
+        if "epoch" in content:
+            curves.setdefault(file.parents[1].name, []).append(content)
     return curves
 
 
-def _draw_panel(axes: Axes, panel: Panel, curves: Mapping[tuple[str, int], pd.DataFrame]) -> None:
-    rows = row_order(row for row, _ in curves)
-    for row, seed in sorted(curves, key=lambda cell: (rows.index(cell[0]), cell[1])):
-        content = curves[row, seed]
-        if panel.column not in content:
-            continue
-        seen = content[["epoch", panel.column]].dropna()
-        width = {"linewidth": 1.8, "label": row_label(row)} if seed == 0 else {"linewidth": 0.5, "alpha": 0.6}
-        axes.plot(seen["epoch"].to_numpy(), seen[panel.column].to_numpy(), **{**LINES.get(row, {}), **width})
-    axes.set(title=panel.title, xlabel="epoch", ylabel=panel.axis)
-    axes.grid(color="0.9", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+def draw_table(cells: pd.DataFrame) -> Figure:
+    """Draw the published protocol at the best checkpoint: a panel a metric, our seeds beside the published means.
+
+    Args:
+        cells: the finished cells, as `read_cells` gives them.
+    """
+    scores, published = selected(cells, "published", "best"), published_scores()
+    here, paper = (spreads(of, PUBLISHED_METRICS) for of in (scores, published))
+    rows = [row for row in row_order(here) if row in here or row in paper]
+    figure = Figure(figsize=(14, 2.1 + 0.62 * len(rows)))
+    grid = figure.subplots(2, 4, sharey=True)
+    for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=True):
+        for place, row in enumerate(rows):
+            if metric.name in here.get(row, {}):
+                seeds = scores.loc[scores["row"] == row, metric.name]
+                _draw_spread(axes, here[row][metric.name], place - 0.16, figures.BLUE, "o", "here: mean ± deviation")
+                axes.plot(
+                    seeds, [place - 0.16] * len(seeds), "|", color=figures.BLUE, markersize=9, label="here: seeds"
+                )
+            if row in paper:
+                _draw_spread(
+                    axes, paper[row][metric.name], place + 0.16, figures.ORANGE, "D", "paper: mean ± deviation"
+                )
+        axes.set_title(metric.heading, fontsize=11)
+        axes.set_xlabel(metric.unit, fontsize=8)
+        axes.set_yticks(range(len(rows)), [row_label(row) for row in rows])
+        axes.tick_params(labelsize=9)
+        axes.grid(axis="x", color="0.9", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].invert_yaxis()
+    figure.legend(handles=figures.legend_handles(figure), loc="lower center", ncols=3, frameon=False)
+    figure.suptitle("Published protocol at the best checkpoint (arrow: the better side)")
+    height = figure.get_figheight()
+    figure.subplots_adjust(0.04, 0.95 / height, 0.99, 1 - 0.75 / height, 0.1, 0.42)
+    return figure
+
+
+def _draw_spread(axes: Axes, spread: Spread, place: float, colour: str, marker: str, label: str) -> None:
+    axes.errorbar([spread.mean], [place], xerr=[spread.std], fmt="none", ecolor=colour, elinewidth=1.2)
+    axes.plot([spread.mean], [place], marker, color=colour, markersize=5, label=label)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -435,7 +450,7 @@ def main(argv: list[str] | None = None) -> int:
         if read_cells(out).empty:
             raise OSError(f"{out}: no finished cell (<row>/seed_<n>/metrics.json) in this folder")
         print(write_tables(out))
-        draw_curves(out)
+        draw_figures(out)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,6 +93,8 @@ class NoteClassifier(L.LightningModule):
             ValueError: the file is not such a checkpoint, or of other data.
         """
         try:
+            if zipfile.ZipFile(file).testzip():  # torch does not compare the checksums that it writes
+                raise ValueError("damaged")
             kept = torch.load(file, map_location="cpu", weights_only=True)
             classifier = cls(**kept["arguments"])
             classifier.load_state_dict(kept["state_dict"])
@@ -106,9 +109,6 @@ class NoteClassifier(L.LightningModule):
             )
         return classifier.eval().requires_grad_(False)
 
-    def keep(self, file: Path, data_hash: str) -> None:
-        """Write what :meth:`load` reads, atomically."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.tmp")
-        torch.save({"arguments": self._arguments, "data_hash": data_hash, "state_dict": self.state_dict()}, temporary)
-        temporary.replace(file)
+    def kept(self, data_hash: str) -> dict[str, Any]:
+        """What a file holds that :meth:`load` reads."""
+        return {"arguments": self._arguments, "data_hash": data_hash, "state_dict": self.state_dict()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from datamodules.notes import SplitSettings
 from datamodules.sources.sampler import SamplerSource
 
 torch.set_num_threads(1)
+os.environ.setdefault("WANDB_MODE", "disabled")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-VARIABLES = ("ROWS", "SEEDS", "EPOCHS", "JOBS", "DATA", "OUT", "ARGS", "SLOW", "PYTHON", "MAKEFLAGS")
+VARIABLES = (
+    "ROWS",
+    "SEEDS",
+    "EPOCHS",
+    "JOBS",
+    "DATA",
+    "OUT",
+    "ARGS",
+    "SLOW",
+    "PARTS",
+    "RUNS",
+    "SYNC",
+    "PYTHON",
+    "MAKEFLAGS",
+)
 TELLS_ITS_ARGUMENTS = """#!/bin/sh
 printf '<%s>' "$@"
 echo
@@ -99,6 +113,27 @@ def test_the_variables_reach_the_grid(words: list[str], arguments: str, checkout
     done = make(checkout, ["reproduce-table", f"PYTHON='{checkout.parent}/python'", *words])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"<-m><experiments><grid>{arguments}"
+
+
+def test_the_bench_sets_its_libraries_up_once(checkout: Path) -> None:
+    words = ["bench", f"PYTHON='{checkout.parent}/python'", "PARTS=pairs steps"]
+    first = make(checkout, words)
+    assert first.returncode == 0, first.stderr
+    assert "<-c><constraints.txt><-e><.[bench]>" in first.stdout
+    assert "<-c><constraints.txt><--no-deps><audiomentations>" in first.stdout
+    second = make(checkout, words)
+    assert second.stdout == "<-m><experiments><bench><--parts><pairs><steps><--out><runs/bench>\n"
+    other = make(checkout, ["growth", "OUT=runs/x", "ARGS=--takes 1 10"])
+    assert other.stdout == "<-m><experiments><growth><--out><runs/x><--takes><1><10>\n"
+
+
+def test_the_dashboard_uploads_only_when_asked(checkout: Path) -> None:
+    python = f"PYTHON='{checkout.parent}/python'"
+    listed = make(checkout, ["dashboard", python])
+    assert listed.stdout.splitlines()[-1] == "<-m><experiments><dashboard>"
+    uploaded = make(checkout, ["dashboard", python, "RUNS=runs ~/x", "SYNC=1"])
+    assert uploaded.stdout.splitlines()[-1].startswith("<-m><experiments><dashboard><--runs><runs><")
+    assert uploaded.stdout.splitlines()[-1].endswith("/x><--sync>")
 
 
 def test_a_failing_grid_fails_the_target(checkout: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from callbacks.checkpoints import write_checkpoint
 from callbacks.epoch_log import EpochLog
 from callbacks.epoch_seed import EpochSeed
 from callbacks.generation_metrics import GenerationMetrics, classifier_file
@@ -115,7 +116,7 @@ def classifiers(tmp_path: Path) -> dict[str, NoteClassifier]:
     }
     for label, classifier in made.items():
         classifier.body(torch.randn(200, F_MELS))  # moves the running statistics
-        classifier.eval().keep(classifier_file(tmp_path, "hash", label), "hash")
+        write_checkpoint(classifier.eval().kept("hash"), classifier_file(tmp_path, "hash", label))
     return made
 
 
@@ -155,7 +156,19 @@ def test_an_epoch_measures_fewer_timbres_and_repeats(tmp_path: Path, classifiers
         torch.set_rng_state(state)
         measured(GenerationMetrics(tmp_path, timbres_each_epoch=2), module, test=False)
     assert first.logged == second.logged
-    assert {"val/fid_recon", "val/fid_rand", "val/cds", "val/pitch_fid_recon"} <= first.logged.keys()
+    assert first.logged.keys() == {"val/fid_recon", "val/fid_rand", "val/cds"}
+
+
+def test_other_notes_are_not_taken_for_the_last_ones(tmp_path: Path, classifiers: dict[str, NoteClassifier]) -> None:
+    torch.manual_seed(4)
+    callback, module, trainer = GenerationMetrics(tmp_path), Recorder(), at_epoch(0)
+    x, encoded = measured(callback, module, test=False)
+    features = classifiers["instrument"].features
+    for frames in (x, torch.tanh(torch.randn_like(x))):  # the features of the real notes are kept between epochs
+        callback.on_validation_batch_end(trainer, module, encoded, SimpleNamespace(x=frames), 0)  # type: ignore[arg-type]
+        callback.on_validation_epoch_end(trainer, module)  # type: ignore[arg-type]
+        expected = frechet_distance(features(frames), features(module.decode(encoded.mu, encoded.c)))
+        assert module.logged["val/fid_recon"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_missing_classifier_is_named(tmp_path: Path) -> None:
@@ -163,22 +176,24 @@ def test_a_missing_classifier_is_named(tmp_path: Path) -> None:
         measured(GenerationMetrics(tmp_path), Recorder(), test=False)
 
 
-def test_the_log_has_one_row_an_epoch_and_follows_a_resume(tmp_path: Path) -> None:
+def test_the_log_has_one_row_an_epoch_and_follows_a_checkpoint(tmp_path: Path) -> None:
     log = EpochLog(tmp_path)
     for epoch in range(4):
-        log.log_metrics({"epoch": epoch, "val/acc": epoch / 2}, step=epoch)
-        log.log_metrics({"epoch": epoch, "train/loss/total": 9 - epoch}, step=epoch)
+        log.log_metrics({"epoch": epoch, "val/acc": epoch / 3}, step=epoch)
+        if epoch == 1:
+            kept = log.rows_with(epoch, {"train/loss/total": 8.0})  # before these are logged
+        log.log_metrics({"epoch": epoch, "train/loss/total": 9.0 - epoch}, step=epoch)
     log.log_metrics({"epoch": 4, "published/acc": 1.0}, step=9)  # scores belong in metrics.json
     log.finalize("success")
+    whole = (tmp_path / "metrics.csv").read_text()
     assert list(pd.read_csv(tmp_path / "metrics.csv").epoch) == [0, 1, 2, 3]
     resumed = EpochLog(tmp_path)
-    resumed.log_metrics({"epoch": 2, "val/acc": 7.0}, step=2)
+    resumed.restore(kept)
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == whole.splitlines()[:3]
+    for epoch in (2, 3):
+        resumed.log_metrics({"epoch": epoch, "val/acc": epoch / 3, "train/loss/total": 9.0 - epoch}, step=epoch)
     resumed.finalize("success")
-    assert list(pd.read_csv(tmp_path / "metrics.csv")["val/acc"]) == [0, 0.5, 7]
-    anew = EpochLog(tmp_path)
-    anew.log_metrics({"epoch": 0, "val/acc": 3.0}, step=0)
-    anew.finalize("success")
-    assert list(pd.read_csv(tmp_path / "metrics.csv")["val/acc"]) == [3]
+    assert (tmp_path / "metrics.csv").read_text() == whole
 
 
 def test_json_is_written_whole_and_read_leniently(tmp_path: Path) -> None:

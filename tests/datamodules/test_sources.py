@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import sys
+import tarfile
 import types
 from pathlib import Path
 
@@ -246,6 +248,25 @@ def test_downloads_are_made_once_and_taken_up_again_when_interrupted(tmp_path, m
     for _ in range(2):
         assert column(source.read_notes(tmp_path / "new"), "group") == ["0", "3"]
     assert calls == [["audio", "annotations"]] * 2
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path, monkeypatch):
+    class EvilDataset:
+        def __init__(self, name, data_home):
+            self.root = Path(data_home)
+
+        def download(self, partial_download):
+            content, member = b"gotcha", tarfile.TarInfo("../outside")
+            member.size = len(content)
+            with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+                archive.addfile(member, io.BytesIO(content))
+            with tarfile.open(tmp_path / "evil.tar") as archive:
+                archive.extractall(self.root)  # as mirdata does
+
+    monkeypatch.setitem(sys.modules, "mirdata", types.SimpleNamespace(initialize=EvilDataset))
+    with pytest.raises(ValueError, match=r"tinysol: the download to .* failed"):
+        TinySolSource(download=True).read_notes(tmp_path / "new")
+    assert not (tmp_path / "outside").exists()
 
 
 def test_the_archives_that_are_asked_of_mirdata_are_there():

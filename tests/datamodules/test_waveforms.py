@@ -252,6 +252,9 @@ def test_a_cache_cut_short_is_built_again_and_leftovers_are_removed(tmp_path):
     leftover.mkdir()
     np.testing.assert_array_equal(load(tmp_path, ["a.wav"]).segments(0, 5000), wanted)
     assert not leftover.exists()
+    for damage in (b"", samples.with_name("index.npz").read_bytes()[:-50]):
+        samples.with_name("index.npz").write_bytes(damage)
+        np.testing.assert_array_equal(load(tmp_path, ["a.wav"]).segments(0, 5000), wanted)
 
 
 def test_nothing_half_written_stays_when_building_is_interrupted(tmp_path, monkeypatch):

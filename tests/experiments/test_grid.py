@@ -13,35 +13,30 @@ from pathlib import Path
 
 import pytest
 
-from experiments import grid
-from experiments.grid import Cell, GridSettings, cell_key, list_cells, parse, run_grid
+from experiments import grid, grid_cell, grid_report
+from experiments.grid import GridSettings, cell_key, list_cells, parse, run_grid
+from experiments.grid_cell import Cell, Outcome, Program
 
-FAKE_CELL = Path(__file__).with_name("fake_cell.py")
+FAKES = Path(__file__).parent
+FAKE = Program("fake_cell:fit", "fake_cell:prepare")
 DRIVER = """
 import signal, sys
+sys.path.append(sys.argv[1])
 from experiments.grid import parse, run_grid
+from experiments.grid_cell import Program
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit that it is ignored
-fit = lambda settings, cell: [sys.executable, "-S", sys.argv[1], cell.row, str(cell.seed), str(cell.run_dir)]
-sys.exit(run_grid(parse(sys.argv[2:]), fit, lambda settings: [sys.executable, "-S", "-c", ""]))
+sys.exit(run_grid(parse(sys.argv[2:]), Program("fake_cell:fit", "fake_cell:prepare")))
 """
 
 
-def fake_fit(settings: GridSettings, cell: Cell) -> list[str]:
-    return [sys.executable, "-S", str(FAKE_CELL), cell.row, str(cell.seed), str(cell.run_dir)]
-
-
-def no_classifiers(settings: GridSettings) -> list[str]:
-    return [sys.executable, "-S", "-c", ""]
-
-
 def run(settings: GridSettings) -> int:
-    return run_grid(settings, fake_fit, no_classifiers)
+    return run_grid(settings, FAKE)
 
 
 def drive(out: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     """A driver of its own, of rows b and m6."""
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(FAKE_CELL), "--rows", "b", "m6", "--out", str(out), *words],
+        [sys.executable, "-c", DRIVER, str(FAKES), "--rows", "b", "m6", "--out", str(out), *words],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -79,7 +74,13 @@ def alive(out: Path) -> list[int]:
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """A figure takes half a second, and test_table draws it."""
-    monkeypatch.setattr(grid, "draw_curves", lambda out: None)
+    monkeypatch.setattr(grid, "draw_figures", lambda out: None)
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cells' processes find fake_cell where this one does."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(FAKES)])
 
 
 @pytest.fixture
@@ -136,20 +137,32 @@ def test_a_failed_cell_is_named_and_the_others_run(
 
 
 def test_a_cell_that_writes_no_metrics_has_failed(settings: GridSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    def ends_early(settings: GridSettings, cell: Cell) -> list[str]:
-        return no_classifiers(settings)
-
-    assert run_grid(settings, ends_early, no_classifiers) == 1
+    assert run_grid(settings, Program("fake_cell:prepare", "fake_cell:prepare")) == 1
     assert "ended without a metrics.json" in capsys.readouterr().out
 
 
-def test_failed_classifiers_start_no_cell(settings: GridSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(settings: GridSettings) -> list[str]:
-        return [sys.executable, "-S", "-c", "import sys; sys.exit('no notes')"]
+def test_a_killed_cell_is_run_again(
+    settings: GridSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid_report, "LOOK_S", 0.02)
+    monkeypatch.setenv("FAKE_LOSE", "m6:0")
+    assert run(settings) == 0
+    assert ran(settings.out) == [("b", 0), ("m6", 0), ("b", 1), ("m6", 1), ("m6", 0)]
+    assert "m6 seed 0: lost (ended by SIGKILL) in" in capsys.readouterr().out
 
-    assert run_grid(settings, fake_fit, broken) == 1
+
+def test_failed_classifiers_start_no_cell(
+    settings: GridSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_BROKEN", "1")
+    assert run(settings) == 1
     assert ran(settings.out) == []
     assert "no notes" in capsys.readouterr().out
+
+
+def test_code_that_cannot_be_imported_is_named(settings: GridSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_grid(settings, Program("fake_cell:fit", "no_such_module:prepare")) == 1
+    assert "No module named 'no_such_module'" in capsys.readouterr().out
 
 
 def test_index_runs_one_cell(settings: GridSettings) -> None:
@@ -192,49 +205,69 @@ def test_no_cell_outlives_a_killed_driver(tmp_path: Path) -> None:
     wait_until(lambda: alive(tmp_path) == [])
 
 
-def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "GRACE_S", 0.3)
+def test_a_cell_that_ignores_sigterm_is_killed(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_cell, "GRACE_S", 0.3)
+    monkeypatch.setenv("FAKE_STUBBORN", "1")
+    monkeypatch.setenv("FAKE_S", "200")
     stop = threading.Event()
-    command = [sys.executable, "-S", str(FAKE_CELL), "b", "0", str(tmp_path / "b" / "seed_0")]
 
     def stop_when_it_runs() -> None:
-        wait_until(lambda: len(ran(tmp_path)) == 1)
+        wait_until(lambda: len(ran(settings.out)) == 1)
         stop.set()
 
     threading.Thread(target=stop_when_it_runs).start()
-    environment = {**os.environ, "FAKE_STUBBORN": "1", "FAKE_S": "200"}
-    assert grid.run_process(command, tmp_path / "log.txt", environment, stop) is None
-    assert alive(tmp_path) == []
+    [cell, *_] = list_cells(settings, "no notes")
+    shared = grid.Shared(stop, grid.one_of(None))
+    assert grid.run_cell(settings, cell, "no notes", FAKE, False, shared).state == "stopped"
+    assert alive(settings.out) == []
 
 
-def test_the_commands_of_a_cell(tmp_path: Path) -> None:
+def test_the_words_of_a_cell(tmp_path: Path) -> None:
     settings = parse(
         ["--rows", "m6", "--epochs", "7", "--data", "x y.yaml", "--out", str(tmp_path), "--", "--model.lr", "1"]
     )
-    [cell] = list_cells(replace(settings, data=None, seeds=1))
-    words = grid.fit_command(settings, cell)
-    assert words[1:4] == ["-m", "experiments", "fit"]
-    assert words[4:8] == ["--config", str(grid.CONFIGS / "m6.yaml"), "--config", "x y.yaml"]
-    assert words[8:12] == ["--seed_everything", "0", "--run_dir", str(tmp_path / "m6" / "seed_0")]
-    assert words[12:] == ["--trainer.max_epochs", "7", "--model.lr", "1"]
-    assert grid.classifier_command(settings)[3:] == ["classifiers", "--config", "x y.yaml", "--model.lr", "1"]
+    [cell] = list_cells(replace(settings, data=None, seeds=1), "")
+    words = grid.fit_words(settings, cell)
+    assert words[:5] == ["fit", "--config", str(grid.CONFIGS / "m6.yaml"), "--config", "x y.yaml"]
+    assert words[5:9] == ["--seed_everything", "0", "--run_dir", str(tmp_path / "m6" / "seed_0")]
+    assert words[9:] == ["--trainer.max_epochs", "7", "--model.lr", "1"]
 
 
 def test_the_key_of_a_cell_follows_its_settings(tmp_path: Path) -> None:
     data = tmp_path / "data.yaml"
     data.write_text("data: {name: one}\n")
-    plain = cell_key("m6", GridSettings(data=data))
+    plain = cell_key("m6", GridSettings(data=data), "notes")
     data.write_text("# a comment\ndata: {name: one}\n")
-    assert cell_key("m6", GridSettings(data=data, jobs=9, seeds=1)) == plain
+    assert cell_key("m6", GridSettings(data=data, jobs=9, seeds=1), "notes") == plain
     others = [
-        cell_key("m5", GridSettings(data=data)),
-        cell_key("m6", GridSettings()),
-        cell_key("m6", GridSettings(data=data, epochs=3)),
-        cell_key("m6", GridSettings(data=data, extra=("--model.lr", "1"))),
+        cell_key("m6", GridSettings(data=data), "other notes"),
+        cell_key("m5", GridSettings(data=data), "notes"),
+        cell_key("m6", GridSettings(), "notes"),
+        cell_key("m6", GridSettings(data=data, epochs=3), "notes"),
+        cell_key("m6", GridSettings(data=data, extra=("--model.lr", "1")), "notes"),
     ]
     data.write_text("data: {name: two}\n")
-    others.append(cell_key("m6", GridSettings(data=data)))
-    assert len({plain, *others}) == 6
+    others.append(cell_key("m6", GridSettings(data=data), "notes"))
+    assert len({plain, *others}) == 7
+
+
+def test_the_key_follows_the_code_but_not_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "metric.py"
+    file.write_text("def mean(x):\n    return sum(x) / len(x)\n")
+    monkeypatch.setattr(grid, "ROOT", tmp_path)
+    monkeypatch.setattr(grid, "CODE_THAT_MATTERS", ("metric.py",))
+    before = grid.code_hash()
+    file.write_text('"""About it."""\n\n\ndef mean(x):\n    """The mean."""\n    return sum(x) / len(x)  # plain\n')
+    assert grid.code_hash() == before
+    file.write_text("def mean(x):\n    return sum(x) / (len(x) - 1)\n")
+    assert grid.code_hash() != before
+
+
+def test_the_code_that_matters_is_there() -> None:
+    files = {str(file.relative_to(grid.ROOT)) for file in grid.code_files()}
+    assert {"metrics/frechet.py", "callbacks/temperature.py", "experiments/cli.py"} <= files
+    assert not files & {"experiments/grid.py", "experiments/table.py"}
+    assert all(file.is_file() for file in grid.code_files())
 
 
 def test_the_epoch_of_a_running_cell(tmp_path: Path) -> None:
@@ -250,7 +283,7 @@ def test_the_epoch_of_a_running_cell(tmp_path: Path) -> None:
 
 
 def test_the_default_grid_is_the_published_table() -> None:
-    cells = list_cells(parse([]))
+    cells = list_cells(parse([]), "")
     assert len(cells) == 45
     assert [cell.row for cell in cells[:9]] == ["b", "sharp", "m0", "m1", "m2", "m3", "m4", "m5", "m6"]
     assert {cell.seed for cell in cells[:9]} == {0}
@@ -265,6 +298,7 @@ def test_the_default_grid_is_the_published_table() -> None:
         (["--rows", "classifier_pitch"], "unknown row classifier_pitch"),
         (["--seeds", "two"], "--seeds: 'two' is not a whole number"),
         (["--jobs", "1.5"], "--jobs: '1.5' is not a whole number"),
+        (["--jobs", "0"], "jobs is 0"),
         (["--epochs", "0"], "epochs is 0"),
         (["--data", "nowhere.yaml"], "nowhere.yaml: there is no such data configuration"),
         (["--out", f"{__file__}/below"], "below: cannot be written"),
@@ -284,4 +318,10 @@ def test_bad_input_is_one_line(
 
 @pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (250, "4 min 10 s"), (11_100, "3 h 05 min")])
 def test_durations_in_words(seconds: float, said: str) -> None:
-    assert grid.words(seconds) == said
+    assert grid_report.words(seconds) == said
+
+
+def test_the_share_of_training_is_told() -> None:
+    cell = Cell("m6", 0, Path("nowhere"), epochs=10, key="")
+    outcomes = [Outcome(cell, "finished", 100.0, 95.0), Outcome(cell, "finished", 95.0, 85.0)]
+    assert grid_report.training_share(outcomes, 2, 100.0) == "90 % of the time of 2 workers (1 min 40 s) was training"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from callbacks.checkpoints import write_checkpoint
 from lightning_modules.note_classifier import NoteClassifier
 
 
@@ -18,12 +19,22 @@ def test_features_and_posterior() -> None:
 def test_a_kept_classifier_is_the_same(tmp_path: Path) -> None:
     classifier = NoteClassifier("instrument", n_instruments=3, n_mels=64, width=32).eval()
     file = tmp_path / "hash" / "instrument.ckpt"
-    classifier.keep(file, "abc")
+    write_checkpoint(classifier.kept("abc"), file)
     again = NoteClassifier.load(file, "abc")
     x = torch.randn(5, 64)
     assert torch.equal(classifier.posterior(x), again.posterior(x))
     assert not any(parameter.requires_grad for parameter in again.parameters())
     assert [path.name for path in file.parent.iterdir()] == ["instrument.ckpt"]
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "pitch.ckpt"
+    write_checkpoint(NoteClassifier("pitch", n_pitches=20, n_mels=64, width=32).kept("abc"), file)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="not a classifier checkpoint"):
+        NoteClassifier.load(file, "abc")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
@@ -36,19 +47,22 @@ def test_a_corrupt_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 def test_a_classifier_of_other_data_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pitch.ckpt"
-    NoteClassifier("pitch", n_pitches=20, n_mels=64, width=32).keep(file, "abc")
+    write_checkpoint(NoteClassifier("pitch", n_pitches=20, n_mels=64, width=32).kept("abc"), file)
     with pytest.raises(ValueError, match=r"pitch\.ckpt: trained on other data \(abc, this is xyz\)"):
         NoteClassifier.load(file, "xyz")
 
 
 def test_a_pickled_object_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pitch.ckpt"
-    torch.save({"arguments": {"label": "pitch"}, "state_dict": _Bomb()}, file)
+    torch.save({"arguments": {"label": "pitch"}, "state_dict": _Bomb(tmp_path / "exploded")}, file)
     with pytest.raises(ValueError, match="not a classifier checkpoint"):
         NoteClassifier.load(file, "abc")
     assert not (tmp_path / "exploded").exists()
 
 
 class _Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
     def __reduce__(self) -> tuple:
-        return (Path.touch, (Path("exploded"),))
+        return (Path.touch, (self.mark,))

@@ -1,0 +1,182 @@
+"""What a run goes on from: `last.ckpt` of every epoch, written beside the training and read without running it."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from callbacks.epoch_log import EpochLog
+from callbacks.run_record import RunRecord
+from datamodules.atomic_write import replacing
+
+
+def read_checkpoint(file: str | Path) -> dict[str, Any]:
+    """Read a run's checkpoint without running anything in it.
+
+    Raises:
+        ValueError: it is damaged, or none of this project's.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        # torch does not compare the checksums that it writes.
+        damaged = zipfile.ZipFile(file).testzip()
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        if damaged or not checkpoint["NotePairs"]["pitch_range"]:
+            raise ValueError("damaged" if damaged else "no pitch range")
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{file}: not a checkpoint of this project, or damaged ({type(error).__name__})") from error
+    return dict(checkpoint)
+
+
+def resume_point(folder: Path, run: dict[str, str]) -> Path | None:
+    """`last.ckpt` of a run's ``checkpoints`` folder if the run can go on from it; says why where it cannot.
+
+    Checkpoints of other settings or data are removed. Where one of `last.ckpt` and `best.ckpt` is damaged, both are set
+    aside: the best weights of past epochs cannot be made again but by training.
+
+    Args:
+        folder: the run's ``checkpoints``.
+        run: the hashes of the run's settings and data, as :class:`RunRecord` keeps them in a checkpoint.
+    """
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    if not last.exists():
+        return None
+    try:
+        of_run = read_checkpoint(last)["callbacks"][RunRecord.__name__]
+        read_checkpoint(best)
+    except (ValueError, KeyError, OSError) as error:
+        for file in (last, best):
+            if file.exists():
+                file.replace(file.with_name(f"{file.name}.damaged"))
+        print(f"{error}; set aside as *.ckpt.damaged: starting anew", flush=True)
+        return None
+    if any(of_run.get(name) != value for name, value in run.items()):
+        print(f"{last} is of other settings or data: starting anew", flush=True)
+        last.unlink()
+        return None
+    return last
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all, in a thread beside the training; reads them with ``weights_only``.
+
+    The values are copied when a checkpoint is taken, and written in that order: `best.ckpt` of an epoch is on the disk
+    before `last.ckpt` refers to it.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writing: deque[Future[None]] = deque()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Copy, and begin to write; the epoch before must be written by then.
+
+        Raises:
+            OSError: an earlier checkpoint could not be written.
+        """
+        while self._writing and (len(self._writing) > 1 or self._writing[0].done()):
+            self._writing.popleft().result()
+        copied = apply_to_collection(checkpoint, Tensor, lambda tensor: tensor.detach().to("cpu", copy=True))
+        self._writing.append(self._thread.submit(write_checkpoint, copied, Path(path)))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Read tensors and plain values; whatever else a file holds is refused."""
+        return super().load_checkpoint(path, weights_only=True)
+
+    def teardown(self) -> None:
+        """Wait for what is being written.
+
+        Raises:
+            OSError: a checkpoint could not be written.
+        """
+        while self._writing:
+            self._writing.popleft().result()
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint atomically.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch's own, where its writer met the operating system's
+            raise OSError(f"{path}: cannot be written ({error.__context__ or error})") from error
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """`last.ckpt` of every epoch, with what Lightning's own lacks: the log's rows, and whether training has ended.
+
+    Args:
+        dirpath: the folder.
+    """
+
+    def __init__(self, dirpath: Path) -> None:
+        super().__init__(dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self._ended = False
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Fail where the training has: no checkpoint or metric is made of such weights.
+
+        Raises:
+            FloatingPointError: a weight is not finite.
+        """
+        if not torch.stack([weight.sum() for weight in pl_module.parameters()]).sum().isfinite():
+            raise FloatingPointError(
+                f"the weights are not finite after epoch {trainer.current_epoch}; lower model.learning_rate, or try "
+                "--trainer.precision 32-true"
+            )
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the log up to this epoch; Lightning logs the epoch's training terms only after this."""
+        terms = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        for log in _epoch_logs(trainer):
+            checkpoint[EpochLog.__name__] = log.rows_with(trainer.current_epoch, terms)
+        checkpoint["ended"] = trainer.should_stop
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the log, where a fit goes on; the folder may have been moved since."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        for log in _epoch_logs(trainer):
+            log.restore(checkpoint.get(EpochLog.__name__, {}))
+        self._ended = checkpoint.get("ended", False)
+        for state in checkpoint["callbacks"].values():
+            if "best_model_path" in state:
+                _move(state, str(self.dirpath))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Train no further where early stopping had ended the training."""
+        super().on_train_start(trainer, pl_module)
+        trainer.should_stop = trainer.should_stop or self._ended
+
+
+def _epoch_logs(trainer: L.Trainer) -> list[EpochLog]:
+    return [logger for logger in trainer.loggers if isinstance(logger, EpochLog)]
+
+
+def _move(state: dict[str, Any], folder: str) -> None:
+    """Let the paths in a ModelCheckpoint's state lie in ``folder``: Lightning would forget the best score otherwise."""
+
+    def moved(path: str) -> str:
+        return str(Path(folder) / Path(path).name) if path else path
+
+    state["dirpath"] = folder
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[name] = moved(state[name])

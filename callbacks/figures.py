@@ -1,0 +1,391 @@
+"""The pictures of a run, each drawn by one function: arrays in, a matplotlib figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from datamodules.atomic_write import replacing
+from datamodules.sources.pitches import name_from_midi
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+
+DOTS_PER_INCH = 100
+# Okabe and Ito's colours, told apart by colour-blind readers; the yellow darkened to be seen on white.
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+SKY, PURPLE, YELLOW, BLACK, GREY = "#56B4E9", "#CC79A7", "#C9B400", "#000000", "#8C8C8C"
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, YELLOW)
+MARKERS = "osD^vP*Xop^D<>h"
+HZ_TICKS = {500: "500", 1000: "1k", 2000: "2k", 5000: "5k", 10_000: "10k"}
+LEVEL_TICKS = (0, -50, -100)
+ROW_DB, HEADROOM_DB = 140.0, 22.0
+"""The height of a row of spectra, and the room above the loudest band, in it."""
+FUNDAMENTAL = "fundamental of the pitch"
+LEAST_RISE = 0.5
+"""Nats: a rise of KL(c) that is smaller is no awakening."""
+
+
+@dataclass(frozen=True)
+class FrameUnits:
+    """What the numbers of a frame stand for.
+
+    Attributes:
+        mel_hz: (F,) centre of each mel band, Hz, ascending.
+        range_db: dB from -1 to 1, where 1 is the loudest band of the training notes.
+    """
+
+    mel_hz: Floats
+    range_db: float
+
+    def level(self, frames: Floats) -> Floats:
+        """Frames (..., F) in [-1, 1] as dB below the loudest band."""
+        return (frames - 1) / 2 * self.range_db
+
+    def band(self, hz: float) -> float:
+        """Where a frequency lies among the bands."""
+        return float(np.interp(hz, self.mel_hz, np.arange(len(self.mel_hz))))
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One panel of spectra.
+
+    Attributes:
+        title: what is shown.
+        lines: name -> (F,) frame.
+        midi: the pitch whose fundamental is marked, or ``None``.
+    """
+
+    title: str
+    lines: Mapping[str, Floats]
+    midi: float | None = None
+
+
+LINE_STYLES: dict[str, dict[str, Any]] = {
+    "input": {"color": GREY, "linewidth": 1.8},
+    "reconstruction": {"color": BLUE, "linewidth": 1.0},
+    "generated": {"color": VERMILION, "linewidth": 1.0},
+}
+
+
+def draw_spectra(panels: Sequence[Sequence[Spectrum]], rows: Sequence[str], units: FrameUnits, title: str) -> Figure:
+    """Draw a grid of spectra: level against frequency on the mel scale.
+
+    One pair of axes a column, the rows one above the other in it: that many axes would take seconds.
+
+    Args:
+        panels: the rows of the grid, the top one first.
+        rows: what stands at the left of each row.
+        units: what the frames stand for.
+        title: of the figure.
+    """
+    width, height = 2.3 * len(panels[0]) + 1.5, 1.5 * len(panels) + 1.1
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(1, len(panels[0]), sharex=True, sharey=True, squeeze=False)[0]
+    for column, axes in enumerate(grid):
+        for place, row in enumerate(panels):
+            _draw_spectrum(axes, row[column], units, base=-place * ROW_DB)
+        shown = {hz: name for hz, name in HZ_TICKS.items() if units.mel_hz[0] <= hz <= units.mel_hz[-1]}
+        axes.set_xticks([units.band(hz) for hz in shown], list(shown.values()), fontsize=8)
+        axes.set(xlim=(0, len(units.mel_hz) - 1), ylim=(-ROW_DB * len(panels), 0))
+        axes.grid(axis="x", color="0.9", linewidth=0.5)
+        axes.tick_params(axis="y", length=2)
+    levels = [(place, level) for place in range(len(panels)) for level in LEVEL_TICKS]
+    grid[0].set_yticks(
+        [level - HEADROOM_DB - place * ROW_DB for place, level in levels], [str(y) for _, y in levels], fontsize=7
+    )
+    for place, name in enumerate(rows):
+        middle = 1 - (place + 0.5) / len(panels)
+        grid[0].annotate(
+            name,
+            (0, middle),
+            (-32, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
+    figure.legend(handles=legend_handles(figure), loc="lower right", ncols=4, fontsize=8, frameon=False)
+    figure.text(0.02, 0.12 / height, "frequency [Hz], mel scale; level [dB], 0: the loudest band of all", fontsize=8)
+    figure.suptitle(title, fontsize=12)
+    figure.subplots_adjust(1.35 / width, 0.65 / height, 1 - 0.1 / width, 1 - 0.45 / height, wspace=0.05)
+    return figure
+
+
+def _draw_spectrum(axes: Axes, panel: Spectrum, units: FrameUnits, base: float) -> None:
+    """One spectrum in the band of ``ROW_DB`` below ``base``; what is fainter is cut off at its floor."""
+    if base:
+        axes.axhline(base, color=BLACK, linewidth=0.6)
+    if panel.midi is not None:
+        place = units.band(440 * 2 ** ((panel.midi - 69) / 12))
+        axes.plot([place] * 2, [base - ROW_DB, base - HEADROOM_DB], ":", color=BLACK, linewidth=0.9, label=FUNDAMENTAL)
+    for name, frame in panel.lines.items():
+        level = np.maximum(units.level(frame) - HEADROOM_DB, -ROW_DB)
+        axes.plot(base + level, label=name, **LINE_STYLES[name])
+    axes.text(0.98 * len(units.mel_hz), base - 4, panel.title, ha="right", va="top", fontsize=8)
+
+
+def legend_handles(figure: Figure) -> list[Any]:
+    """One line of each name that the figure has."""
+    lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
+    return [line for name, line in lines.items() if not name.startswith("_")]
+
+
+def draw_generated(
+    seeds: Floats,
+    generated: Floats,
+    seed_names: Sequence[tuple[str, int]],
+    categories: Sequence[tuple[int, int]],
+    units: FrameUnits,
+) -> Figure:
+    """Draw the poster's qualitative figure: what the timbre of each seed note becomes in other pitch categories.
+
+    Args:
+        seeds: (S, F) frames of the seed notes, in the last row.
+        generated: (C, S, F) frames of the seeds' timbres with each category, above; the highest pitch on top.
+        seed_names: instrument and MIDI pitch of each seed.
+        categories: each category's number, and the MIDI pitch that is most frequent in it.
+        units: what the frames stand for.
+    """
+    order = sorted(range(len(categories)), key=lambda place: -categories[place][1])
+    panels = [
+        [
+            Spectrum(f"timbre: {_plain(name)}", {"generated": frame}, categories[place][1])
+            for (name, _), frame in zip(seed_names, generated[place], strict=True)
+        ]
+        for place in order
+    ]
+    panels.append(
+        [Spectrum(_note(*name), {"input": frame}, name[1]) for frame, name in zip(seeds, seed_names, strict=True)]
+    )
+    rows = [f"category {categories[place][0]}\nmostly {name_from_midi(categories[place][1])}" for place in order]
+    return draw_spectra(
+        panels, [*rows, "seed notes"], units, "Seed notes (last row) and their timbres at other pitches"
+    )
+
+
+def _plain(instrument: str) -> str:
+    return instrument.replace("_", " ")
+
+
+def _note(instrument: str, midi: int) -> str:
+    return f"{_plain(instrument)} {name_from_midi(midi)}"
+
+
+def draw_swaps(
+    inputs: Floats, reconstructions: Floats, swaps: Floats, names: Sequence[tuple[str, int]], units: FrameUnits
+) -> Figure:
+    """Draw pairs of notes, their reconstructions, and what becomes of them when their pitches are exchanged.
+
+    Args:
+        inputs: (P, 2, F) frames of P pairs.
+        reconstructions: (P, 2, F) each decoded from its own timbre and pitch.
+        swaps: (P, 2, F) each timbre decoded with the other's pitch.
+        names: instrument and MIDI pitch of the 2 P notes, pair after pair.
+        units: what the frames stand for.
+    """
+    panels = []
+    for place in range(len(inputs)):
+        notes = names[2 * place : 2 * place + 2]
+        line = [
+            Spectrum(_note(*note), {"input": x, "reconstruction": decoded}, note[1])
+            for note, x, decoded in zip(notes, inputs[place], reconstructions[place], strict=True)
+        ]
+        line += [
+            Spectrum(f"timbre: {_plain(name)}, pitch: {name_from_midi(other)}", {"generated": frame}, other)
+            for (name, _), (_, other), frame in zip(notes, notes[::-1], swaps[place], strict=True)
+        ]
+        panels.append(line)
+    rows = [f"pair {place + 1}" for place in range(len(panels))]
+    return draw_spectra(panels, rows, units, "Pairs of notes, their reconstructions, and their pitches exchanged")
+
+
+def draw_timbre_space(mu: Floats, instrument: Integers, midi: Integers, instruments: Sequence[str]) -> Figure:
+    """Draw the timbre space in its two principal components, by instrument and by pitch.
+
+    Args:
+        mu: (N, L) posterior means of z, L at least 2.
+        instrument: (N,) instrument labels.
+        midi: (N,) MIDI pitches.
+        instruments: the instruments' names, by label.
+    """
+    centred = mu - mu.mean(0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    x, y = (centred @ directions[:2].T).T
+    share = 100 * singular**2 / max(float((singular**2).sum()), 1e-12)
+    figure = Figure(figsize=(13, 5.4))
+    by_instrument, by_pitch = figure.subplots(1, 2, sharex=True, sharey=True)
+    for label, name in enumerate(instruments):
+        colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label % len(MARKERS)]
+        face = colour if label < len(COLOURS) else "none"  # hollow, where the colours come round
+        chosen = instrument == label
+        by_instrument.scatter(x[chosen], y[chosen], 34, face, marker=marker, label=_plain(name), edgecolors=colour)
+    by_instrument.legend(loc="center right", bbox_to_anchor=(-0.13, 0.5), fontsize=8, title="Instrument", frameon=False)
+    by_instrument.set_title("by instrument: to form groups", fontsize=10)
+    points = by_pitch.scatter(x, y, 34, midi, cmap="viridis", linewidths=0)
+    ticks = _octaves(int(midi.min()), int(midi.max()))
+    bar = figure.colorbar(points, ax=by_pitch, ticks=ticks, label="pitch")
+    bar.set_ticklabels([name_from_midi(tick) for tick in ticks])
+    by_pitch.set_title("by pitch: not to be seen in it", fontsize=10)
+    for axes in (by_instrument, by_pitch):
+        axes.set_xlabel(f"first principal component ({share[0]:.0f} % of the variance)")
+        axes.grid(color="0.92", linewidth=0.5)
+    by_instrument.set_ylabel(f"second principal component ({share[1]:.0f} %)")
+    figure.suptitle(f"Timbre space: posterior means of z of {len(mu)} scored notes", fontsize=11)
+    figure.subplots_adjust(0.17, 0.1, 0.99, 0.88, 0.08)
+    return figure
+
+
+def _octaves(lowest: int, highest: int) -> list[int]:
+    """The Cs of a range of MIDI pitches, or its ends where it holds none."""
+    return [midi for midi in range(lowest, highest + 1) if midi % 12 == 0] or sorted({lowest, highest})
+
+
+def draw_pitch_matrix(
+    fitted: tuple[Integers, Integers], scored: tuple[Integers, Integers], n_pitches: int, lowest: int
+) -> Figure:
+    """Draw which pitches the categories hold, once the best one-to-one matching has given each category a pitch.
+
+    The matching (Hungarian) is fitted on the training notes: the right panel is the honest ACC.
+
+    Args:
+        fitted: (categories, pitches) of the training notes, (M,) each, pitches counted from the lowest.
+        scored: the same of the scored notes.
+        n_pitches: K.
+        lowest: MIDI pitch of the lowest.
+    """
+    counts = [_counts(*labels, n_pitches) for labels in (fitted, scored)]
+    category, pitch = linear_sum_assignment(counts[0], maximize=True)
+    order = category[np.argsort(pitch)]
+    figure = Figure(figsize=(12.2, 5.9))
+    grid = figure.subplots(1, 2, sharex=True, sharey=True)
+    # From a grey, not from white: one note of a pitch must be seen.
+    shades = LinearSegmentedColormap.from_list("shares", ["#C6DBEF", BLUE, "#08204A"])
+    ticks = _octaves(lowest, lowest + n_pitches - 1)
+    names = [name_from_midi(tick) for tick in ticks]
+    for axes, table, name in zip(grid, counts, ("training", "scored"), strict=True):
+        notes = table.sum(0)
+        share = np.ma.masked_equal(100 * table[order] / np.maximum(notes, 1), 0)
+        picture = axes.imshow(share, cmap=shades, vmin=0, vmax=100, origin="lower", aspect="equal")
+        hits = table[order].trace() / max(int(notes.sum()), 1)
+        axes.set_title(f"{int(notes.sum())} {name} notes: {100 * hits:.1f} % on the diagonal", fontsize=10)
+        for octave in (-12, 12):
+            axes.axline((max(0, -octave), max(0, octave)), slope=1, color="0.6", linewidth=0.6, linestyle=":")
+        axes.set_xticks([tick - lowest for tick in ticks], names)
+        axes.set_yticks([tick - lowest for tick in ticks], names)
+        axes.set_xlabel("true pitch")
+    grid[0].set_ylabel("pitch matched to the category")
+    figure.suptitle("Pitch categories against true pitches (dotted: an octave off)", fontsize=11)
+    figure.subplots_adjust(0.06, 0.08, 0.9, 0.9, 0.06)
+    bar = figure.add_axes((0.92, 0.14, 0.014, 0.68))
+    figure.colorbar(picture, cax=bar, label="share of the notes of a pitch [%]")
+    return figure
+
+
+def _counts(categories: Integers, pitches: Integers, n_pitches: int) -> Integers:
+    """How many notes of each pitch each category holds, (K, K)."""
+    table = np.zeros((n_pitches, n_pitches), dtype=np.int64)
+    np.add.at(table, (categories, pitches), 1)
+    return table
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel of the learning curves: a column of ``metrics.csv`` against the epoch."""
+
+    column: str
+    title: str
+    axis: str
+
+
+PANELS = (
+    Panel("train/loss/kl_c", "KL(c), summed over a pair; dot: half of its rise", "KL(c || uniform) [nats]"),
+    Panel("val/acc", "Accuracy of the pitch category (published ACC)", "ACC [%]"),
+    Panel("val/loss/total", "Validation loss", "loss"),
+    Panel("val/cds", "Consistency and diversity of generated pitch", "CDS"),
+)
+
+
+def waking_epoch(log: pd.DataFrame) -> int | None:
+    """When the pitch code wakes: the first epoch at which KL(c) has made half of its rise.
+
+    The rise is from KL(c)'s lowest value before its highest one. No label is read, and neither the number of categories
+    nor whether the term is summed over pairs matters.
+
+    Args:
+        log: a run's ``metrics.csv``.
+
+    Returns:
+        The epoch; ``None`` where KL(c) rises by less than `LEAST_RISE`.
+    """
+    if "train/loss/kl_c" not in log:
+        return None
+    seen = log[["epoch", "train/loss/kl_c"]].dropna()
+    kl = seen["train/loss/kl_c"].to_numpy()
+    if not len(kl) or not np.isfinite(kl).all():
+        return None
+    highest = int(kl.argmax())
+    start = int(kl[: highest + 1].argmin())
+    if kl[highest] - kl[start] < LEAST_RISE:
+        return None
+    half = (kl[start] + kl[highest]) / 2
+    return int(seen["epoch"].iloc[start + int((kl[start:] >= half).argmax())])
+
+
+def draw_curves(
+    logs: Mapping[str, Sequence[pd.DataFrame]], styles: Mapping[str, Mapping[str, Any]], title: str
+) -> Figure:
+    """Draw learning curves, and when the pitch code wakes.
+
+    Args:
+        logs: name (of a row) -> the ``metrics.csv`` of its seeds; the first is drawn thick, the others thin.
+        styles: name -> how its lines are drawn.
+        title: of the figure.
+    """
+    figure = Figure(figsize=(13, 8.5))
+    alone = next(iter(logs.values()))[0] if sum(map(len, logs.values())) == 1 else None
+    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        for name, seeds in list(logs.items())[::-1]:
+            for place, log in reversed(list(enumerate(seeds))):
+                _draw_curve(axes, log, panel, name if place == 0 else None, styles.get(name, {}))
+        axes.set(title=panel.title, xlabel="epoch", ylabel=panel.axis)
+        axes.grid(color="0.9", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        if alone is not None and (woken := waking_epoch(alone)) is not None:
+            label = f"the pitch code wakes\n(half of KL(c)'s rise):\nepoch {woken}"
+            axes.axvline(woken, color=VERMILION, linestyle="--", linewidth=1, label=label)
+    figure.legend(handles=legend_handles(figure)[::-1], loc="center left", bbox_to_anchor=(0.85, 0.5), frameon=False)
+    figure.suptitle(title)
+    figure.subplots_adjust(0.06, 0.07, 0.84, 0.92, 0.18, 0.28)
+    return figure
+
+
+def _draw_curve(axes: Axes, log: pd.DataFrame, panel: Panel, name: str | None, style: Mapping[str, Any]) -> None:
+    if panel.column not in log:
+        return
+    seen = log[["epoch", panel.column]].dropna()
+    width = {"linewidth": 1.8, "label": name} if name is not None else {"linewidth": 0.5, "alpha": 0.6}
+    axes.plot(seen["epoch"].to_numpy(), seen[panel.column].to_numpy(), **{**style, **width})
+    woken = waking_epoch(log) if panel is PANELS[0] else None
+    if woken is not None and name is not None:
+        there = seen[seen["epoch"] == woken][panel.column]
+        axes.plot([woken], there, marker="o", markersize=6, color=style.get("color", BLUE), markeredgecolor="white")
+
+
+def save_figure(figure: Figure, file: Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png", pil_kwargs={"compress_level": 3})
+    return file
