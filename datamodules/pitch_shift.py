@@ -56,13 +56,15 @@ def shifted_power(context: Tensor, semitones: Tensor, n_fft: int, filters: Tenso
         raise ValueError(
             f"a shift of {float(semitones.max()):g} semitones needs a longer context than +-{reach} samples"
         )
-    powers = torch.empty(len(context), n_fft // 2 + 1 if filters is None else len(filters), device=context.device)
+    order = torch.argsort(semitones, stable=True)
+    intervals, sizes = torch.unique_consecutive(semitones[order], return_counts=True)
+    groups = context.index_select(0, order).split(sizes.tolist())
     with torch.autocast(context.device.type, enabled=False):
-        for interval in torch.unique(semitones.double()).tolist():
-            which = torch.nonzero(semitones == interval).squeeze(1)
-            power = _power(context, which, _transform(interval, n_fft, context.device))
-            powers.index_copy_(0, which, (power if filters is None else filters @ power).T)
-    return powers
+        powers = []
+        for group, interval in zip(groups, intervals.double().tolist(), strict=True):
+            power = _power(group, _transform(interval, n_fft, context.device))
+            powers.append((power if filters is None else filters @ power).T)
+        return torch.empty_like(together := torch.cat(powers)).index_copy_(0, order, together)
 
 
 class _Transform(NamedTuple):
@@ -74,13 +76,13 @@ class _Transform(NamedTuple):
     imaginary_weights: Tensor
 
 
-def _power(context: Tensor, which: Tensor, transform: _Transform) -> Tensor:
-    """(bins, b) power of the frames ``which`` (b,) of the contexts."""
+def _power(context: Tensor, transform: _Transform) -> Tensor:
+    """(bins, b) power of the frames of b contexts, all shifted by one interval."""
     reach, half = len(transform.window) // 2, transform.length // 2
     middle = context.shape[-1] // 2
-    padded = context.new_zeros(len(which), transform.length, dtype=torch.float32)
+    padded = context.new_zeros(len(context), transform.length, dtype=torch.float32)
     inner = padded[:, half - reach : half + reach + 1]
-    torch.mul(context[:, middle - reach : middle + reach + 1].index_select(0, which), transform.window, out=inner)
+    torch.mul(context[:, middle - reach : middle + reach + 1], transform.window, out=inner)
     # The weights' products want a note a column.
     spectrum = torch.view_as_real(torch.fft.rfft(padded)).permute(2, 1, 0).contiguous()
     real, imaginary = transform.real_weights @ spectrum[0], transform.imaginary_weights @ spectrum[1]

@@ -21,15 +21,15 @@ COMMANDS = [
     if line.strip()
 ]
 
+OTHERS = ("grid", "doctor", "report", "bench")
+
 
 def commands(*beginnings: str) -> list[str]:
     return [command for command in COMMANDS if command.startswith(beginnings)]
 
 
 def test_every_command_is_covered_here() -> None:
-    rest = set(COMMANDS) - set(
-        commands("make ", "lightning ", "python -m experiments grid ", "python -m experiments doctor ")
-    )
+    rest = set(COMMANDS) - set(commands("make ", "lightning ", *(f"python -m experiments {name} " for name in OTHERS)))
     assert rest == {"source .venv/bin/activate"}
 
 
@@ -79,6 +79,19 @@ def test_the_doctor_takes_the_arguments(
         main(words)
     assert ended.value.code == 2
     assert "samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", commands("python -m experiments report ", "python -m experiments bench "))
+def test_what_reads_finished_grids_takes_the_arguments(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All but the folder, which is not there yet: it is named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main(shlex.split(command)[3:]))
+    assert ended.value.code == 2
+    assert "runs/table" in capsys.readouterr().err
 
 
 def test_every_folder_and_file_that_readme_names_is_there() -> None:

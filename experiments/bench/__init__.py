@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PARTS = ("startup", "pairs", "steps", "metrics")
 CACHE = Path("~/.cache/pitch-timbre")
-WIDTH = 170
+WIDTH = 200
 """Columns of the table where it is not written to a terminal."""
 
 

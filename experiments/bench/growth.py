@@ -25,7 +25,7 @@ TESTED_TAKES = 10
 """Larger sets are not tested: the probes and the CDS of all scored notes would take longer than all the rest."""
 KEYS = {
     "prepare_s": "preparation, core-seconds",
-    "peak_mib": "peak memory, MiB",
+    "peak_mib": "peak memory with the mapped samples, MiB",
     "epoch_s": "training steps of an epoch, core-seconds",
     "metrics_s": "metrics of an epoch, core-seconds",
     "test_s": "metrics of the final test, core-seconds",
@@ -154,19 +154,20 @@ def draw(rows: list[dict[str, Any]], file: Path) -> dict[str, dict[str, float]]:
             of_line = [row for row in sorted(rows, key=lambda row: row["notes"]) if row["line"] == line and key in row]
             if key == "prepare_s":  # the first case of a size renders the notes, the others read the cache
                 of_line = [row for row in of_line if row["rendered"]]
-            notes, values = [row["notes"] for row in of_line], [row[key] for row in of_line]
-            if not notes:
+            if not of_line:
                 continue
+            notes, values = [row["notes"] for row in of_line], [row[key] for row in of_line]
             label = line
             if len(notes) > 1:
                 slopes.setdefault(key, {})[line] = slope(notes, values)
                 label += f": slope {slopes[key][line]:.2f}"
             axis.loglog(notes, values, marker=marker, label=label, alpha=0.8)
-        for notes_at_most in ends.values():
-            axis.axvline(notes_at_most, color="grey", linestyle=":", linewidth=1)
         axis.margins(y=0.3)
         axis.set(title=title, xlabel="notes")
-        axis.legend(fontsize=8, loc="lower right")
+        if axis.lines:
+            axis.legend(fontsize=8, loc="lower right")
+        for notes_at_most in ends.values():
+            axis.axvline(notes_at_most, color="grey", linestyle=":", linewidth=1)
     ended = "\n".join(f"{shifts} semitones: {notes:,} notes" for shifts, notes in ends.items())
     words.text(
         0, 0.5, f"Dotted: the table of shifts exceeds its budget,\npairs are made on the fly by themselves\n{ended}"

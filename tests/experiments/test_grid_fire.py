@@ -29,8 +29,10 @@ FAKES = Path(__file__).parent
 FAKE = Program("fake_cell:fit", "fake_cell:prepare")
 FAKE_DRIVER = """
 import sys
+from experiments import grid
 from experiments.grid import parse, run_grid
 from experiments.grid_cell import Program
+grid.draw_figures = lambda out: None  # seconds; test_table draws them
 if __name__ == "__main__":
     sys.exit(run_grid(parse(sys.argv[1:]), Program("fake_cell:fit", "fake_cell:prepare")))
 """
@@ -143,7 +145,10 @@ class Fire:
         return said
 
 
-def run_under_fire(tmp_path: Path, kills: int, seeds: int, epochs: int) -> None:
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the cells' processes in /proc")
+def test_the_table_survives_24_kills(tmp_path: Path) -> None:
+    kills, seeds, epochs = 24, 4, 40
     whole, burnt = tmp_path / "whole", tmp_path / "burnt"
     assert run_grid(GridSettings(rows=("b", "m6"), seeds=seeds, epochs=epochs, jobs=2, out=whole), FAKE) == 0
 
@@ -160,17 +165,6 @@ def run_under_fire(tmp_path: Path, kills: int, seeds: int, epochs: int) -> None:
     assert lines(burnt / "overlaps.txt") == [], "two processes trained the same cell at a time"
     assert not list(burnt.glob("*/*/older"))
     print(f"{fire.kills} on {2 * seeds} cells, {len(lines(burnt / 'ran.txt'))} processes of cells, 0 differences")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the cells' processes in /proc")
-def test_the_table_survives_a_few_kills(tmp_path: Path) -> None:
-    run_under_fire(tmp_path, kills=3, seeds=1, epochs=25)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the cells' processes in /proc")
-def test_the_table_survives_24_kills(tmp_path: Path) -> None:
-    run_under_fire(tmp_path, kills=24, seeds=4, epochs=40)
 
 
 @pytest.mark.slow
@@ -393,7 +387,7 @@ def test_the_slurm_array_runs_one_cell_a_task(task: str, status: int, tmp_path: 
     python.chmod(0o755)
     driver = (
         "from experiments import grid\nfrom experiments.grid_cell import Program\n"
-        "run = grid.run_grid\n"
+        "run, grid.draw_figures = grid.run_grid, lambda out: None\n"
         'grid.run_grid = lambda settings: run(settings, Program("fake_cell:fit", "fake_cell:prepare"))\n'
         'if __name__ == "__main__":\n    raise SystemExit(grid.main())\n'
     )
