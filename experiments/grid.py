@@ -36,6 +36,7 @@ import joblib
 import yaml
 
 from experiments.base_config import with_bases
+from experiments.endings import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_SIGNAL
 from experiments.grid_cell import GRID_KEY, ONE_THREAD, Cell, Ended, Outcome, Program, run_process, take
 from experiments.grid_report import Report, tail, training_share
 from experiments.table import PUBLISHED_ROWS, draw_figures, read_metrics, write_tables
@@ -48,7 +49,6 @@ CODE_THAT_MATTERS = (
 )
 """What a cell's numbers depend on: a change here makes cells stale."""
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_SIGNAL = 1, 2, 128
 ATTEMPTS = 3
 """How often a cell is run whose process is killed."""
 
