@@ -364,7 +364,7 @@ def draw_curves(
         axes.grid(color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         if alone is not None and (woken := waking_epoch(alone)) is not None:
-            label = f"the pitch code wakes\n(half of KL(c)'s rise):\nepoch {woken}"
+            label = f"the pitch code\nwakes (half of\nKL(c)'s rise):\nepoch {woken}"
             axes.axvline(woken, color=VERMILION, linestyle="--", linewidth=1, label=label)
     figure.legend(handles=legend_handles(figure)[::-1], loc="center left", bbox_to_anchor=(0.85, 0.5), frameon=False)
     figure.suptitle(title)
