@@ -272,7 +272,7 @@ DEATHS = {
 def test_kills_at_random_points_change_nothing(
     pairs: str, seed: int, home: Path, tmp_path: Path, killed_fit: Callable[..., int]
 ) -> None:
-    """One run is killed at each kind of point in turn, by one of the signals, until all points were met."""
+    """Runs are killed at each kind of point in turn, by one of the signals, as often in one run as it comes to them."""
     draw = random.Random(f"{pairs} {seed}")
     settings = ["--data.shifts.pairs", pairs, "--seed_everything", str(seed)]
     first, again, killed = (tmp_path / name for name in ("first", "again", "killed"))
@@ -281,18 +281,24 @@ def test_kills_at_random_points_change_nothing(
             tmp_path / "log.txt"
         ).read_text()
     assert result(first) == result(again), "two identical commands"
-    points, met = list(DEATHS), 0
+    points, met, new = list(DEATHS), 0, True
     draw.shuffle(points)
-    for point in points:
+    while points:
+        point = points[-1]
         death = (point, draw.randint(1, DEATHS[point]), draw.choice(["SIGKILL", "SIGKILL", "SIGTERM", "SIGINT"]))
         status = killed_fit(words(home, killed, *settings), tmp_path / "killed.txt", death)
         expected = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}[death[2]]
-        # A point that the rest of the run does not come to leaves it finished.
         assert status in (expected, 0), (death, (tmp_path / "killed.txt").read_text())
         met += status == expected
+        if status == expected or new:  # a quick run may never come to the drawn call
+            points.pop()
+        new = status == 0  # the rest of the run did not come to the point: the next run is a new one
+        if new:
+            assert result(killed) == result(first), (met, points)
+            killed = tmp_path / f"killed with {len(points)} points to come {draw.random()}"
     assert killed_fit(words(home, killed, *settings), tmp_path / "killed.txt") == 0
-    assert met >= 4
-    assert result(killed) == result(first), (met, points)
+    assert met >= 6
+    assert result(killed) == result(first), met
     assert not leftovers(killed)
     print(f"{pairs}, seed {seed}: {met} kills, {result(killed)['last weights']} {result(killed)['optimiser']}")
 
