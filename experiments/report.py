@@ -17,14 +17,13 @@ from experiments.table import (
     PUBLISHED_METRICS,
     Spreads,
     aggregated,
-    draw_figures,
     orderings,
     published_scores,
     read_cells,
+    rewrite,
     selected,
     spreads,
     table_lines,
-    write_tables,
 )
 
 PICTURES = ("table.png", "curves.png")
@@ -104,10 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/table"), help="the grid's folder")
     out = parser.parse_args(argv).out
     try:
-        if read_cells(out).empty:
-            raise OSError(f"{out}: no finished cell (<row>/seed_<n>/metrics.json) in this folder")
-        write_tables(out)
-        draw_figures(out)
+        rewrite(out)
         publish(out)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -441,16 +441,26 @@ def _draw_spread(axes: Axes, spread: Spread, place: float, colour: str, marker: 
     axes.plot([spread.mean], [place], marker, color=colour, markersize=5, label=label)
 
 
+def rewrite(out: Path) -> str:
+    """Write a grid's table and pictures again, and return the table.
+
+    Raises:
+        OSError: no cell is finished in this folder, or it cannot be written to.
+    """
+    if read_cells(out).empty:
+        raise OSError(f"{out}: no finished cell (<row>/seed_<n>/metrics.json) in this folder")
+    text = write_tables(out)
+    draw_figures(out)
+    return text
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print a grid's table again, and rewrite its files (`python -m experiments table --out runs/table`)."""
     parser = argparse.ArgumentParser(prog="python -m experiments table", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/table"), help="the grid's folder")
     out = parser.parse_args(argv).out
     try:
-        if read_cells(out).empty:
-            raise OSError(f"{out}: no finished cell (<row>/seed_<n>/metrics.json) in this folder")
-        print(write_tables(out))
-        draw_figures(out)
+        print(rewrite(out))
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
