@@ -89,6 +89,12 @@ def mel_filters(settings: MelSettings, sample_rate: int, device: torch.device = 
     return _filters(sample_rate, settings.n_fft, settings.n_mels, settings.fmin_hz, settings.fmax_hz, device)
 
 
+def mel_centres_hz(settings: MelSettings) -> tuple[float, ...]:
+    """Return the centre frequencies of the bands, (F,) Hz."""
+    edges = librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin_hz, fmax=settings.fmax_hz)
+    return tuple(edges[1:-1].tolist())
+
+
 def quick_product(matrix: Tensor, device: torch.device) -> Tensor:
     """Return a mostly empty matrix in the form whose product with a dense one is quick on a device.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from datamodules.mel import FrameScale, MelSettings, log_mel, mel_filters
+from datamodules.mel import FrameScale, MelSettings, log_mel, mel_centres_hz, mel_filters
 from datamodules.notes import SplitSettings, split_notes
 from datamodules.pitch_shift import context_reach, shifted_power
 from datamodules.sources.corrections import apply_corrections
@@ -52,6 +52,7 @@ class ShiftSettings:
     Attributes:
         lowest: lowest shift in semitones.
         highest: highest shift in semitones, drawn too (the authors' code never draws its own +2).
+        zero: whether a whole shift of 0 is drawn, which makes two equal frames.
         pairs: ``table`` computes the frames of all whole semitones once; ``on_the_fly`` computes each batch from the
             samples; ``none`` makes no pairs. The range decides all the same which notes are long enough, so that rows
             with and without pairs are trained and scored on the same notes.
@@ -62,6 +63,7 @@ class ShiftSettings:
 
     lowest: int = -2
     highest: int = 2
+    zero: bool = True
     pairs: Literal["table", "on_the_fly", "none"] = "table"
     continuous: bool = False
     memory_budget_mib: float = 2048.0
@@ -74,6 +76,8 @@ class ShiftSettings:
             raise ValueError(f"data.shifts: lowest {self.lowest} lies above highest {self.highest}")
         if not self.lowest <= 0 <= self.highest:
             raise ValueError(f"data.shifts: {self.lowest}..{self.highest} must hold 0, the unshifted frame")
+        if not self.zero and self.lowest == self.highest:
+            raise ValueError("data.shifts: lowest and highest are 0, and zero is false: no shift is left")
         if self.continuous and self.pairs != "on_the_fly":
             raise ValueError(
                 "data.shifts.continuous needs data.shifts.pairs: on_the_fly; a table holds whole semitones"
@@ -107,7 +111,10 @@ class EpochSampler(Sampler):
                 span = self.shifts.highest - self.shifts.lowest
                 semitones = self.shifts.lowest + span * torch.rand(len(batch), generator=source)
             else:
-                semitones = torch.randint(self.shifts.lowest, self.shifts.highest + 1, (len(batch),), generator=source)
+                highest = self.shifts.highest + self.shifts.zero
+                semitones = torch.randint(self.shifts.lowest, highest, (len(batch),), generator=source)
+                if not self.shifts.zero:
+                    semitones += semitones >= 0
             yield self.notes[batch], semitones
 
 
@@ -211,6 +218,16 @@ class NotePairs(L.LightningDataModule):
     def n_mels(self) -> int:
         """F, the number of mel bands."""
         return self.mel.n_mels
+
+    @property
+    def lowest_midi(self) -> int:
+        """The MIDI pitch of label 0."""
+        return self.pitch_range[0]
+
+    @property
+    def mel_hz(self) -> tuple[float, ...]:
+        """(F,) centre frequencies of the mel bands, Hz."""
+        return mel_centres_hz(self.mel)
 
     @property
     def data_hash(self) -> str:

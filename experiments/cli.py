@@ -117,7 +117,7 @@ class PitchTimbreCLI(LightningCLI):
         parser.add_argument("--run_dir", type=Path, default="runs/run", help="The run's folder.")
         parser.add_argument("--classifier_dir", type=Path, default="~/.cache/pitch-timbre/classifiers")
         parser.link_arguments("seed_everything", "data.seed")
-        for name in ("n_pitches", "n_instruments", "n_mels"):
+        for name in ("n_pitches", "n_instruments", "n_mels", "mel_hz", "lowest_midi"):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     @property

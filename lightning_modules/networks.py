@@ -1,7 +1,9 @@
-"""The networks of the method: three layers of tanh and batch normalisation each."""
+"""The networks: the published ones, three layers of tanh and batch normalisation each, and an equivariant encoder."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -41,23 +43,139 @@ class TimbreEncoder(nn.Module):
         return mu, logvar
 
 
-class PitchEncoder(nn.Module):
-    """q(c|x): a frame to the logits of its pitch categories.
+class PitchAxis(nn.Module, ABC):
+    """q(c|x): what reads the pitch of a frame, as logits over an axis of candidates a semitone apart.
+
+    K neighbouring candidates are the pitch categories. A margin on either side lets an axis that is learned from pairs
+    alone settle where it likes: without one it drifts off its edge.
+
+    Args:
+        n_pitches: K, categories.
+        margin: candidates beside them, on each side.
+    """
+
+    first: Tensor
+    """0-d: the candidate that is category 0; a buffer where there is a margin."""
+
+    def __init__(self, n_pitches: int, margin: int = 0) -> None:
+        super().__init__()
+        self.n_pitches, self.margin = n_pitches, margin
+        self.register_buffer("first", torch.tensor(margin), persistent=margin > 0)
+
+    @property
+    def n_candidates(self) -> int:
+        """A, the candidates of the axis."""
+        return self.n_pitches + 2 * self.margin
+
+    @abstractmethod
+    def candidates(self, x: Tensor) -> Tensor:
+        """(B, F) frames to (B, A) logits of all candidates, float32."""
+
+    def categories(self, logits: Tensor) -> Tensor:
+        """(B, A) logits of the candidates to (B, K) of the categories."""
+        if not self.margin:
+            return logits
+        return logits.index_select(-1, self.first + torch.arange(self.n_pitches, device=logits.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F) frames to (B, K) logits, float32."""
+        return self.categories(self.candidates(x))
+
+    def settle(self, mass: Tensor) -> None:
+        """Take for categories the K neighbouring candidates that hold most of the ``mass`` (A,) of the notes."""
+        held = nn.functional.pad(mass.double().cumsum(0), (1, 0))
+        self.first.copy_((held[self.n_pitches :] - held[: len(held) - self.n_pitches]).argmax())
+
+
+class PitchEncoder(PitchAxis):
+    """The published encoder: it has to find out what a semitone is.
 
     Args:
         n_mels: F, mel bands.
         n_pitches: K, categories.
         width: features of each hidden layer.
+        margin: candidates beside the categories, on each side.
     """
 
-    def __init__(self, n_mels: int, n_pitches: int, width: int = 512) -> None:
-        super().__init__()
+    def __init__(self, n_mels: int, n_pitches: int, width: int = 512, margin: int = 0) -> None:
+        super().__init__(n_pitches, margin)
         self.body = mlp(n_mels, width)
-        self.head = nn.Linear(width, n_pitches)
+        self.head = nn.Linear(width, self.n_candidates)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, F) frames to (B, K) logits, float32."""
+    def candidates(self, x: Tensor) -> Tensor:
+        """(B, F) frames to (B, A) logits, float32."""
         return self.head(self.body(x)).float()
+
+
+BINS_A_SEMITONE = 3
+BELOW, ABOVE = 7, 48
+"""Semitones around a candidate that are read: from the lower fifth to the sixteenth partial."""
+NEIGHBOURS = 25
+"""Candidates that the last layer compares: an octave to either side, where the errors of pitch lie."""
+
+
+def log_frequency_matrix(mel_hz: Sequence[float], lowest_midi: float, n_bins: int) -> Tensor:
+    """What reads a mel frame on a log-frequency axis, by linear interpolation between the bands' centres: (F, bins).
+
+    Args:
+        mel_hz: (F,) centre frequencies of the mel bands, ascending, Hz.
+        lowest_midi: the MIDI pitch of bin 0.
+        n_bins: bins, ``BINS_A_SEMITONE`` a semitone; those above the highest band are zero.
+    """
+    centres = torch.tensor(mel_hz, dtype=torch.float64)
+    hz = 440 * 2 ** ((torch.arange(n_bins, dtype=torch.float64) / BINS_A_SEMITONE + lowest_midi - 69) / 12)
+    above = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)
+    share = ((hz - centres[above - 1]) / (centres[above] - centres[above - 1])).clamp(0, 1)
+    matrix = torch.zeros(len(centres), n_bins, dtype=torch.float64)
+    bins = torch.arange(n_bins)
+    matrix[above - 1, bins], matrix[above, bins] = 1 - share, share
+    return (matrix * (hz <= centres[-1])).float()
+
+
+def standardised(x: Tensor) -> Tensor:
+    """(B, F) frames, each with mean 0 and deviation 1, float32: level and dynamic range say nothing of the pitch."""
+    x = x.float()
+    return (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True).clamp(min=1e-4)
+
+
+class EquivariantPitchEncoder(PitchAxis):
+    """An encoder whose logits move by one candidate when a note moves by one semitone, by construction.
+
+    One small network reads the same window of log-frequency around every candidate, and one filter compares each
+    candidate with its neighbours.
+
+    Args:
+        mel_hz: (F,) centre frequencies of the mel bands, Hz.
+        lowest_midi: the MIDI pitch in whose place category 0 is read at the start; training may move it.
+        n_pitches: K, categories.
+        margin: candidates beside the categories, on each side.
+        hidden: features of the two hidden layers.
+    """
+
+    def __init__(
+        self,
+        mel_hz: Sequence[float],
+        lowest_midi: int,
+        n_pitches: int,
+        margin: int = 28,
+        hidden: tuple[int, int] = (48, 24),
+    ) -> None:
+        super().__init__(n_pitches, margin)
+        window = (BELOW + ABOVE) * BINS_A_SEMITONE + 1
+        n_bins = (self.n_candidates - 1) * BINS_A_SEMITONE + window
+        self.log_frequency: Tensor
+        matrix = log_frequency_matrix(mel_hz, lowest_midi - margin - BELOW, n_bins)
+        self.register_buffer("log_frequency", matrix, persistent=False)
+        self.windows = nn.Conv1d(1, hidden[0], window, stride=BINS_A_SEMITONE)
+        self.score = nn.Sequential(nn.SiLU(), nn.Linear(hidden[0], hidden[1]), nn.SiLU(), nn.Linear(hidden[1], 1))
+        self.compare = nn.Conv1d(1, 1, NEIGHBOURS, padding=NEIGHBOURS // 2, bias=False)
+        nn.init.dirac_(self.compare.weight)
+
+    def candidates(self, x: Tensor) -> Tensor:
+        """(B, F) frames to (B, A) logits, float32."""
+        bins = standardised(x) @ self.log_frequency
+        scores = self.score(self.windows(bins.unsqueeze(1)).transpose(1, 2))
+        return self.compare(scores.transpose(1, 2)).squeeze(1).float()
 
 
 class Decoder(nn.Module):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -11,9 +13,76 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules import objectives
-from lightning_modules.networks import Decoder, PitchEncoder, TimbreEncoder
+from lightning_modules.networks import Decoder, EquivariantPitchEncoder, PitchAxis, PitchEncoder, TimbreEncoder
 from lightning_modules.objectives import ObjectiveWeights
+from lightning_modules.recolouring import recoloured
 from lightning_modules.term_log import TermLog
+
+AXIS_TERMS = ("alignment", "expected_shift", "balance")
+"""What the axis of pitch is learned from: pairs alone, without a decoder."""
+
+FROM_PRIOR, EVEN_CATEGORIES = 0.3, 0.5
+"""Cross-swap: shares of the timbres drawn from N(0, I) and of the categories drawn evenly; the rest is of the batch."""
+
+
+@dataclass(frozen=True)
+class PitchAxisSettings:
+    """How the pitch is read, and when that is learned.
+
+    Attributes:
+        encoder: ``published``, or ``equivariant``: shifted by construction as its input is.
+        margin: candidates on each side of the K categories, from which the categories are chosen when the axis has
+            been learned: those K neighbours that hold most of the training notes.
+        epochs: so many epochs at the start learn the pitch encoder alone, from the terms of pairs (alignment,
+            expected_shift, balance); then it is frozen and the rest is learned. 0 learns all at once.
+        learning_rate: of these epochs; it falls as a cosine.
+    """
+
+    encoder: Literal["published", "equivariant"] = "published"
+    margin: int = 0
+    epochs: int = 0
+    learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        """Refuse negative numbers, and a margin that nothing would choose from."""
+        for name in ("margin", "epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"model.axis.{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.margin and not self.epochs:
+            raise ValueError(
+                f"model.axis.margin {self.margin} needs model.axis.epochs, after which categories are chosen"
+            )
+
+
+@dataclass(frozen=True)
+class LearningRateSchedule:
+    """How the learning rate goes from its peak.
+
+    Attributes:
+        warmup_steps: it rises evenly over so many steps.
+        final_share: then it falls as a cosine to this share of the peak at the last step; 1 keeps it, as published.
+    """
+
+    warmup_steps: int = 0
+    final_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse shares that are none."""
+        if self.warmup_steps < 0 or not 0 <= self.final_share <= 1:
+            raise ValueError(
+                f"model.schedule: warmup_steps {self.warmup_steps} must be 0 or more and final_share "
+                f"{self.final_share} must lie between 0 and 1"
+            )
+
+    def share(self, step: int, steps: int) -> float:
+        """The share of the peak at a step of ``steps``."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        progress = min(1.0, (step - self.warmup_steps) / max(1, steps - self.warmup_steps))
+        return self.final_share + (1 - self.final_share) * (1 + cos(pi * progress)) / 2
+
+
+AXIS_SCHEDULE = LearningRateSchedule(final_share=0.02)
 
 
 class Latents(NamedTuple):
@@ -25,6 +94,7 @@ class Latents(NamedTuple):
         logits: (B, K) logits of q(c|x).
         z: (B, L) the timbre drawn; the mean when evaluating.
         c: (B, K) the pitch drawn, one-hot; the most probable one when evaluating.
+        inside: (B,) bool, whether the most probable candidate of the axis is one of the K categories.
     """
 
     mu: Tensor
@@ -32,6 +102,7 @@ class Latents(NamedTuple):
     logits: Tensor
     z: Tensor
     c: Tensor
+    inside: Tensor
 
     @property
     def category(self) -> Tensor:
@@ -48,8 +119,12 @@ class PitchTimbreVAE(L.LightningModule):
         n_mels: F, mel bands; the CLI takes it from the data.
         n_latent: L, dimensions of z.
         width: features of each hidden layer.
-        learning_rate: of Adam.
+        learning_rate: of Adam; the peak, where the schedule changes it.
         contrast_temperature: tau of NT-Xent.
+        axis: how the pitch is read.
+        schedule: how the learning rate goes.
+        mel_hz: (F,) centre frequencies of the mel bands, Hz; the CLI takes them from the data.
+        lowest_midi: the lowest MIDI pitch asked for, with K; the CLI takes it from the data.
     """
 
     def __init__(
@@ -61,13 +136,26 @@ class PitchTimbreVAE(L.LightningModule):
         width: int = 512,
         learning_rate: float = 1e-4,
         contrast_temperature: float = 0.5,
+        axis: PitchAxisSettings = PitchAxisSettings(),
+        schedule: LearningRateSchedule = LearningRateSchedule(),
+        mel_hz: Sequence[float] = (),
+        lowest_midi: int = 24,
     ) -> None:
         super().__init__()
-        self.weights = weights
+        if axis.epochs and not weights.alignment:
+            raise ValueError(f"model.axis.epochs is {axis.epochs}: they learn from weights.alignment, which is 0")
+        self.weights, self.axis, self.schedule = weights, axis, schedule
         self.n_pitches, self.n_mels, self.n_latent = n_pitches, n_mels, n_latent
         self.learning_rate, self.contrast_temperature = learning_rate, contrast_temperature
         self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
-        self.pitch_encoder = PitchEncoder(n_mels, n_pitches, width)
+        self.pitch_encoder: PitchAxis
+        if axis.encoder == "equivariant":
+            self.pitch_encoder = EquivariantPitchEncoder(mel_hz, lowest_midi, n_pitches, axis.margin)
+        else:
+            self.pitch_encoder = PitchEncoder(n_mels, n_pitches, width, axis.margin)
+        if axis.epochs:
+            self.candidate_mass: Tensor
+            self.register_buffer("candidate_mass", torch.zeros(self.pitch_encoder.n_candidates))
         self.decoder = Decoder(n_mels, n_latent, n_pitches, width)
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(1.0))
@@ -76,13 +164,15 @@ class PitchTimbreVAE(L.LightningModule):
     def encode(self, x: Tensor) -> Latents:
         """(B, F) frames to their posteriors; draws when training, the means and modes when evaluating."""
         mu, logvar = self.timbre_encoder(x)
-        logits = self.pitch_encoder(x)
+        candidates = self.pitch_encoder.candidates(x)
+        logits = self.pitch_encoder.categories(candidates)
+        inside = logits.amax(-1) >= candidates.amax(-1)
         if not self.training:
-            return Latents(mu, logvar, logits, mu, F.one_hot(logits.argmax(-1), self.n_pitches).to(mu))
+            return Latents(mu, logvar, logits, mu, F.one_hot(logits.argmax(-1), self.n_pitches).to(mu), inside)
         z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
         # The temperature stays a tensor: reading its value would wait for the device.
         c = F.gumbel_softmax(logits, self.temperature, hard=True)  # type: ignore[arg-type]
-        return Latents(mu, logvar, logits, z, c)
+        return Latents(mu, logvar, logits, z, c, inside)
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         """Z (B, L) and c (B, K) to frames (B, F)."""
@@ -105,12 +195,20 @@ class PitchTimbreVAE(L.LightningModule):
         views = x if x_shifted is None else torch.cat([x, x_shifted])
         n_views = len(views) // len(x)
         both = self.encode(views)
+        # A note that was shifted out of the categories has none that it could be decoded from.
+        counted = both.inside if self.axis.margin else None
         note, *rest = (Latents(*parts) for parts in zip(*(part.split(len(x)) for part in both), strict=True))
         terms = {
-            "reconstruction": n_views * objectives.reconstruction(self.decode(both.z, both.c), views),
-            "kl_z": n_views * objectives.kl_z(both.mu, both.logvar),
+            "reconstruction": n_views * objectives.reconstruction(self.decode(both.z, both.c), views, counted),
+            "kl_z": n_views * objectives.kl_z(both.mu, both.logvar, counted),
             "kl_c": n_views * objectives.kl_c(both.logits),
         }
+        if w.aggregate:
+            terms["aggregate"] = objectives.aggregate(both.z)
+        if w.leakage:
+            terms["leakage"] = objectives.leakage(note.mu, objectives.expected_category(note.logits.softmax(-1)))
+        if w.cross_swap:
+            terms["cross_swap"] = self._cross_swap(note)
         if w.supervised:
             terms["supervised"] = objectives.supervised(note.logits, batch.pitch)
         for shifted in rest:
@@ -122,6 +220,8 @@ class PitchTimbreVAE(L.LightningModule):
                 terms["cycle"] = self._cycle(note, shifted)
             if w.surrogate:
                 terms["surrogate"] = objectives.surrogate(shifted.logits, note.category, batch.semitones)
+            if w.alignment and not self.axis.epochs:
+                terms |= self._axis_terms(note.logits, shifted.logits, batch.semitones)
         return terms, note
 
     def _cycle(self, note: Latents, shifted: Latents) -> Tensor:
@@ -131,6 +231,53 @@ class PitchTimbreVAE(L.LightningModule):
         swapped = self.encode(self.decode(z, c))
         # The mean over 2 B swaps stands for two sums over B.
         return 2 * objectives.cycle(swapped.z, z, swapped.logits, c.argmax(-1))
+
+    def _cross_swap(self, note: Latents) -> Tensor:
+        """Decode timbres with categories of other notes, or of none, and encode them again; half of the batch."""
+        n, device = len(note.mu) // 2, note.mu.device
+        z, category = note.z.detach().roll(1, 0)[:n], note.category[:n]
+        if self.training:
+            z = torch.where(torch.rand(n, 1, device=device) < FROM_PRIOR, torch.randn_like(z), z)
+            drawn = torch.randint(self.n_pitches, (n,), device=device)
+            category = torch.where(torch.rand(n, device=device) < EVEN_CATEGORIES, drawn, category)
+        made = self.encode(self.decode(z, F.one_hot(category, self.n_pitches).to(z)))
+        return objectives.cross_swap(made.mu, z, made.logits, category)
+
+    def _axis_terms(self, logits: Tensor, logits_shifted: Tensor, semitones: Tensor) -> dict[str, Tensor]:
+        """The terms of pairs that an axis of pitch is learned from; logits (B, A) of all candidates."""
+        log_p, log_p_shifted = logits.log_softmax(-1), logits_shifted.log_softmax(-1)
+        p, p_shifted = log_p.exp(), log_p_shifted.exp()
+        return {
+            "alignment": objectives.alignment(log_p, log_p_shifted, semitones),
+            "expected_shift": objectives.expected_shift(p, p_shifted, semitones),
+            "balance": objectives.balance(torch.cat([p, p_shifted])),
+        }
+
+    # The epochs that learn the axis -----------------------------------------------------------------------------------
+
+    @property
+    def learns_axis(self) -> bool:
+        """Whether this epoch is one of those that learn the pitch encoder alone."""
+        return self.current_epoch < self.axis.epochs
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze the pitch encoder, and choose its categories, when its epochs are over."""
+        if not self.axis.epochs or self.learns_axis:
+            return
+        if self.current_epoch == self.axis.epochs:
+            self.pitch_encoder.settle(self.candidate_mass)
+        self.pitch_encoder.requires_grad_(False).eval()
+
+    def _axis_step(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """The loss of a batch of pairs in the epochs of the axis, and the categories of its notes."""
+        frames = recoloured(torch.cat([batch.x, batch.x_shifted]))
+        logits, logits_shifted = self.pitch_encoder.candidates(frames).split(len(batch.x))
+        terms = self._axis_terms(logits, logits_shifted, batch.semitones)
+        loss = self.weighted_sum(terms)
+        self.terms_log.add("train", {f"loss/{name}": term for name, term in terms.items()}, len(batch.x))
+        if self.current_epoch == self.axis.epochs - 1:
+            self.candidate_mass += logits.detach().softmax(-1).sum(0)
+        return loss, self.pitch_encoder.categories(logits).argmax(-1)
 
     def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The loss: each term times its weight, once."""
@@ -148,6 +295,9 @@ class PitchTimbreVAE(L.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """The loss of a batch of pairs, and the categories of its notes."""
+        if self.learns_axis:
+            loss, category = self._axis_step(batch)
+            return {"loss": loss, "category": category}
         loss, note = self._step(batch, "train")
         return {"loss": loss, "category": note.category}
 
@@ -167,9 +317,28 @@ class PitchTimbreVAE(L.LightningModule):
         """Log the epoch's terms."""
         self.terms_log.flush("val")
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam with amsgrad, as published."""
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, amsgrad=True, fused=True)
+    def configure_optimizers(self) -> Any:
+        """Adam with amsgrad, as published, and the learning rates' schedules where there are any."""
+        groups = [{"params": list(self.parameters())}]
+        if self.axis.epochs:
+            axis = list(self.pitch_encoder.parameters())
+            rest = [p for name, p in self.named_parameters() if not name.startswith("pitch_encoder.")]
+            groups = [{"params": rest}, {"params": axis, "lr": self.axis.learning_rate}]
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, amsgrad=True, fused=True)
+        if self.schedule == LearningRateSchedule() and not self.axis.epochs:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        axis_steps = steps * self.axis.epochs // max(1, self.trainer.max_epochs or 1)
+
+        def rest_share(step: int) -> float:
+            return self.schedule.share(step - axis_steps, steps - axis_steps) if step >= axis_steps else 0.0
+
+        def axis_share(step: int) -> float:
+            return AXIS_SCHEDULE.share(step, axis_steps)
+
+        shares = [rest_share, axis_share][: len(groups)]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the weights' shapes stand for."""
