@@ -20,7 +20,7 @@ from datamodules.notes import SplitSettings, split_notes
 from datamodules.pitch_shift import context_reach, shifted_power
 from datamodules.sources.corrections import apply_corrections
 from datamodules.sources.source import NoteSource
-from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms
+from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms, prepare_waveform
 
 BYTES, MIB = 4, 2**20
 NOTES_AT_ONCE = 1024
@@ -422,6 +422,15 @@ class NotePairs(L.LightningDataModule):
             samples = self._context.index_select(0, indices)
         shifted = self.scale.normalise(self._log_mel(samples, semitones))
         return NotePair(x, shifted, semitones, pitch, instrument)
+
+    def frames_of(self, samples: np.ndarray) -> Tensor:
+        """Frames (N, F) of other sounds (N, T) at the notes' sample rate, made as the notes' are."""
+        assert self.scale is not None, "frames_of is called after setup"
+        rate = self.waveform_settings.sample_rate
+        first = self.mel.centre(rate) - self._reach
+        sounds = np.stack([prepare_waveform(sound, rate, self.waveform_settings) for sound in samples])
+        context = torch.from_numpy(sounds[:, first : first + 2 * self._reach + 1])
+        return self.scale.normalise(self._log_mel(context, torch.zeros(len(context))))
 
     def _frames_of(self, indices: Tensor, which: Tensor | int) -> Tensor:
         """(B, F) frames of notes at one of the kept shifts each. One flat index is three times as fast as two."""

@@ -123,6 +123,8 @@ class PitchTimbreVAE(L.LightningModule):
         contrast_temperature: tau of NT-Xent.
         axis: how the pitch is read.
         schedule: how the learning rate goes.
+        amsgrad: whether Adam is AMSGrad, as published; it keeps the first steps' large gradients for ever, and an axis
+            of pitch does not leave its plateau.
         mel_hz: (F,) centre frequencies of the mel bands, Hz; the CLI takes them from the data.
         lowest_midi: the lowest MIDI pitch asked for, with K; the CLI takes it from the data.
     """
@@ -138,13 +140,14 @@ class PitchTimbreVAE(L.LightningModule):
         contrast_temperature: float = 0.5,
         axis: PitchAxisSettings = PitchAxisSettings(),
         schedule: LearningRateSchedule = LearningRateSchedule(),
+        amsgrad: bool = True,
         mel_hz: Sequence[float] = (),
         lowest_midi: int = 24,
     ) -> None:
         super().__init__()
         if axis.epochs and not weights.alignment:
             raise ValueError(f"model.axis.epochs is {axis.epochs}: they learn from weights.alignment, which is 0")
-        self.weights, self.axis, self.schedule = weights, axis, schedule
+        self.weights, self.axis, self.schedule, self.amsgrad = weights, axis, schedule, amsgrad
         self.n_pitches, self.n_mels, self.n_latent = n_pitches, n_mels, n_latent
         self.learning_rate, self.contrast_temperature = learning_rate, contrast_temperature
         self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
@@ -159,6 +162,10 @@ class PitchTimbreVAE(L.LightningModule):
         self.decoder = Decoder(n_mels, n_latent, n_pitches, width)
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(1.0))
+        self.midi_offset: Tensor
+        self.register_buffer("midi_offset", torch.tensor(torch.nan))
+        self.calibration_agreement: Tensor
+        self.register_buffer("calibration_agreement", torch.tensor(torch.nan))
         self.terms_log = TermLog(self)
 
     def encode(self, x: Tensor) -> Latents:
@@ -181,6 +188,20 @@ class PitchTimbreVAE(L.LightningModule):
     def decode_all_pitches(self, z: Tensor) -> Tensor:
         """Z (T, L) to the frames of every category with every timbre, (K, T, F)."""
         return self.decoder.all_pitches(z)
+
+    @torch.no_grad()
+    def calibrate(self, frames: Tensor, midi: Tensor) -> None:
+        """Find the MIDI pitch of category 0: the commonest distance of tones from the candidates they are heard as.
+
+        Args:
+            frames: (N, F) frames of tones whose pitch is known, such as synthetic ones.
+            midi: (N,) their MIDI pitches.
+        """
+        heard = self.pitch_encoder.candidates(frames).argmax(-1) - self.pitch_encoder.first
+        distance = midi - heard
+        offset = distance.mode().values
+        self.midi_offset.fill_(offset)
+        self.calibration_agreement.copy_((distance == offset).float().mean())
 
     def objective_terms(self, batch: Any) -> tuple[dict[str, Tensor], Latents]:
         """The unweighted terms of a batch, and the latents of its notes.
@@ -318,13 +339,13 @@ class PitchTimbreVAE(L.LightningModule):
         self.terms_log.flush("val")
 
     def configure_optimizers(self) -> Any:
-        """Adam with amsgrad, as published, and the learning rates' schedules where there are any."""
+        """Adam, and the learning rates' schedules where there are any."""
         groups = [{"params": list(self.parameters())}]
         if self.axis.epochs:
             axis = list(self.pitch_encoder.parameters())
             rest = [p for name, p in self.named_parameters() if not name.startswith("pitch_encoder.")]
             groups = [{"params": rest}, {"params": axis, "lr": self.axis.learning_rate}]
-        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, amsgrad=True, fused=True)
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, amsgrad=self.amsgrad, fused=True)
         if self.schedule == LearningRateSchedule() and not self.axis.epochs:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)

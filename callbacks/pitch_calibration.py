@@ -1,0 +1,47 @@
+"""Absolute pitch without labels: which MIDI pitch a category is, from synthetic tones alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.synthetic_tones import synthetic_tones
+
+LOWEST_MIDI, HIGHEST_MIDI = 24, 105
+"""Of the tones, whatever the pitches of the notes are: C1 to A7, below which 2048 samples resolve no partials."""
+
+
+class PitchCalibration(L.Callback):
+    """Before each checkpoint, find the MIDI pitch of category 0 on synthetic harmonic tones, and keep it in the model.
+
+    The share of the tones that agree with it is logged: seeds are chosen by it, without a label.
+
+    Args:
+        tones_a_pitch: tones of each semitone, all different.
+    """
+
+    def __init__(self, tones_a_pitch: int = 3) -> None:
+        if tones_a_pitch < 1:
+            raise ValueError(f"PitchCalibration: tones_a_pitch is {tones_a_pitch}; it must be at least 1")
+        self.tones_a_pitch = tones_a_pitch
+        self._tones: tuple[Tensor, Tensor] | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make the tones' frames as the notes' are made."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        midi = np.repeat(np.arange(LOWEST_MIDI, HIGHEST_MIDI + 1), self.tones_a_pitch)
+        settings = data.waveform_settings
+        samples = synthetic_tones(midi, settings.sample_rate, settings.length, np.random.default_rng(0))
+        self._tones = data.frames_of(samples), torch.from_numpy(midi)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Calibrate; a test of a checkpoint takes what the checkpoint holds."""
+        if self._tones is not None:
+            frames, midi = (part.to(pl_module.device) for part in self._tones)
+            self._tones = frames, midi
+            pl_module.calibrate(frames, midi)
+            pl_module.log("val/calibration_agreement", 100 * pl_module.calibration_agreement)
