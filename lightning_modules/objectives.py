@@ -33,6 +33,7 @@ class ObjectiveWeights:
         cross_swap: a timbre and a category that no note joins are decoded and found again (M7).
         leakage: dependence of z on the pitch (M7).
         aggregate: the timbres of all notes together are N(0, I) (M7).
+        prior_frames: frames of timbres drawn from the prior are distributed as the notes' (M7).
     """
 
     reconstruction: float = 10.0
@@ -49,6 +50,7 @@ class ObjectiveWeights:
     cross_swap: float = 0.0
     leakage: float = 0.0
     aggregate: float = 0.0
+    prior_frames: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse negative weights."""
@@ -212,3 +214,26 @@ def aggregate(z: Tensor) -> Tensor:
     mean = z.mean(0)
     covariance = torch.cov(z.T, correction=0) + 1e-4 * torch.eye(z.shape[-1], device=z.device)
     return 0.5 * (covariance.trace() + mean.square().sum() - len(mean) - torch.logdet(covariance))
+
+
+def prior_frames(made: Tensor, x: Tensor) -> Tensor:
+    """Energy distance of two sets of frames, or of what is read from them: zero where their distributions agree.
+
+    Args:
+        made: (B, D) of frames decoded from timbres drawn from the prior.
+        x: (B, D) of the notes' frames.
+
+    Source:
+        Szekely and Rizzo, "Energy statistics: A class of statistics based on distances", J. Statistical Planning and
+        Inference 143(8), 2013, eq. 5, without the diagonals; as an objective of generators: Bellemare et al., "The
+        Cramer Distance as a Solution to Biased Wasserstein Gradients", 2017.
+    """
+    n = len(x)
+    within = (_distances(made, made).sum() + _distances(x, x).sum()) / (n * (n - 1))
+    return 2 * _distances(made, x).mean() - within
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """(B, B) Euclidean distances, whose gradient is finite at 0."""
+    squared = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.T
+    return squared.clamp(min=0).add(1e-6).sqrt()

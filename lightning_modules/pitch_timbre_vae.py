@@ -228,6 +228,8 @@ class PitchTimbreVAE(L.LightningModule):
             terms["aggregate"] = objectives.aggregate(both.z)
         if w.leakage:
             terms["leakage"] = objectives.leakage(note.mu, objectives.expected_category(note.logits.softmax(-1)))
+        if w.prior_frames:
+            terms["prior_frames"] = self._prior_frames(note, x)
         if w.cross_swap:
             terms["cross_swap"] = self._cross_swap(note)
         if w.supervised:
@@ -263,6 +265,13 @@ class PitchTimbreVAE(L.LightningModule):
             category = torch.where(torch.rand(n, device=device) < EVEN_CATEGORIES, drawn, category)
         made = self.encode(self.decode(z, F.one_hot(category, self.n_pitches).to(z)))
         return objectives.cross_swap(made.mu, z, made.logits, category)
+
+    def _prior_frames(self, note: Latents, x: Tensor) -> Tensor:
+        """Decode the notes' categories with timbres drawn from the prior, and compare the envelopes."""
+        source = None if self.training else torch.Generator(note.mu.device).manual_seed(0)
+        z = torch.randn(note.mu.shape, generator=source, device=note.mu.device)
+        made, dct = self.decode(z, note.c), self.timbre_encoder.dct
+        return objectives.prior_frames(made @ dct, x @ dct) + objectives.prior_frames(made, x)
 
     def _axis_terms(self, logits: Tensor, logits_shifted: Tensor, semitones: Tensor) -> dict[str, Tensor]:
         """The terms of pairs that an axis of pitch is learned from; logits (B, A) of all candidates."""

@@ -95,6 +95,21 @@ def test_epochs_differ_and_are_a_function_of_seed_and_epoch() -> None:
     assert set(semitones.tolist()) == {-2, -1, 0, 1, 2}
 
 
+def test_a_shift_of_zero_can_be_left_out() -> None:
+    shifts = ShiftSettings(-2, 3, zero=False)
+    sampler = EpochSampler(torch.arange(300), 300, shifts, 0, train=True)
+    drawn = next(iter(sampler))[1]
+    assert sorted(set(drawn.tolist())) == [-2, -1, 1, 2, 3]
+    assert all(40 <= int((drawn == shift).sum()) <= 80 for shift in (-2, -1, 1, 2, 3))
+
+
+def test_other_sounds_make_the_frames_that_notes_make(small_pairs: NotePairs) -> None:
+    notes = small_pairs.notes.iloc[[3, 9]]
+    samples = np.stack([render_note(n.instrument, n.midi, n.dynamic, 0.35) for n in notes.itertuples()])
+    expected = small_pairs.pairs(torch.tensor([3, 9]), torch.tensor([0, 0])).x
+    torch.testing.assert_close(small_pairs.frames_of(samples), expected, atol=1e-4, rtol=0)
+
+
 def test_scored_notes_keep_their_order_and_shifts() -> None:
     sampler = EpochSampler(torch.arange(50), 32, ShiftSettings(), 0, train=False)
     first = [torch.stack(batch) for batch in sampler]

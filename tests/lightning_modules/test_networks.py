@@ -5,7 +5,18 @@ import numpy as np
 import torch
 from scipy.fft import dct
 
-from lightning_modules.networks import Decoder, PitchEncoder, TimbreEncoder, mlp
+from datamodules.mel import MelSettings, mel_centres_hz
+from lightning_modules.networks import (
+    BINS_A_SEMITONE,
+    Decoder,
+    EquivariantPitchEncoder,
+    PitchEncoder,
+    TimbreEncoder,
+    log_frequency_matrix,
+    mlp,
+)
+
+MEL_HZ = mel_centres_hz(MelSettings())
 
 
 def test_the_timbre_encoder_reads_orthonormal_mfccs() -> None:
@@ -39,3 +50,49 @@ def test_all_pitches_is_each_pitch_decoded() -> None:
     assert together.shape == (20, 5, 64)
     for k in (0, 7, 19):
         torch.testing.assert_close(together[k], decoder(z, torch.eye(20)[k].expand(5, -1)))
+
+
+def log_frequency_frame(midi: float, partials: int = 12) -> torch.Tensor:
+    """A frame (1, F) that is a sum of equal bumps of log-frequency at a pitch's partials."""
+    place = 12 * np.log2(np.array(MEL_HZ) / 440) + 69
+    peaks = [midi + 12 * np.log2(n) for n in range(1, partials + 1)]
+    bumps = sum(np.exp(-0.5 * ((place - peak) / 0.7) ** 2) for peak in peaks)
+    return torch.from_numpy(np.asarray(bumps)).float().unsqueeze(0)
+
+
+def test_the_log_frequency_axis_is_linear_interpolation() -> None:
+    matrix = log_frequency_matrix(MEL_HZ, 20, 400)
+    hz = 440 * 2 ** ((np.arange(400) / BINS_A_SEMITONE + 20 - 69) / 12)
+    frame = np.random.default_rng(0).normal(size=256)
+    expected = np.where(hz <= MEL_HZ[-1], np.interp(hz, MEL_HZ, frame), 0)
+    np.testing.assert_allclose(torch.from_numpy(frame).float() @ matrix, expected, atol=1e-5)
+
+
+def test_a_semitone_higher_is_a_candidate_higher() -> None:
+    torch.manual_seed(0)
+    encoder = EquivariantPitchEncoder(MEL_HZ, 24, 82, margin=28)
+    assert encoder.n_candidates == 138
+    low, high = (encoder.candidates(log_frequency_frame(midi))[0] for midi in (72.0, 77.0))
+    # Where neither the ends of the axis nor the band edge are in a window: exact but for the interpolation of mel bands.
+    inner = slice(70, 90)
+    scale = low[inner].std()
+    torch.testing.assert_close(high[inner.start + 5 : inner.stop + 5], low[inner], atol=0.25 * float(scale), rtol=0)
+    assert (high[inner] - low[inner]).abs().max() > 0.5 * scale
+
+
+def test_level_and_dynamic_range_do_not_move_an_equivariant_encoder() -> None:
+    encoder, frame = EquivariantPitchEncoder(MEL_HZ, 24, 82), log_frequency_frame(60.0)
+    torch.testing.assert_close(encoder(0.5 * frame - 0.3), encoder(frame), atol=1e-5, rtol=1e-4)
+
+
+def test_the_categories_are_the_neighbours_that_hold_most_notes() -> None:
+    encoder = PitchEncoder(256, 4, width=8, margin=3)
+    x = torch.randn(5, 256)
+    assert encoder(x).shape == (5, 4)
+    assert torch.equal(encoder(x), encoder.candidates(x)[:, 3:7])
+    encoder.settle(torch.tensor([0.0, 9, 1, 1, 5, 0, 0, 3, 3, 0]))
+    assert torch.equal(encoder(x), encoder.candidates(x)[:, 1:5])
+    other = PitchEncoder(256, 4, width=8, margin=3)
+    other.load_state_dict(encoder.state_dict())
+    assert other.first == 1
+    assert "first" not in PitchEncoder(256, 4, width=8).state_dict()

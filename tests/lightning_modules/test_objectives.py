@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.distributions import Categorical, Normal, kl_divergence
+from scipy.stats import entropy
+from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
 from lightning_modules import objectives
 from lightning_modules.objectives import ObjectiveWeights
@@ -90,3 +91,74 @@ def test_weights_are_checked() -> None:
         ObjectiveWeights(cycle=-1)
     with pytest.raises(TypeError, match="regresion"):
         ObjectiveWeights(regresion=1)  # type: ignore[call-arg]
+
+
+def test_what_is_not_counted_does_not_count() -> None:
+    a, b, counted = torch.randn(6, 4), torch.randn(6, 4), torch.tensor([True, False, True, True, False, True])
+    torch.testing.assert_close(
+        objectives.reconstruction(a, b, counted), objectives.reconstruction(a[counted], b[counted])
+    )
+    torch.testing.assert_close(objectives.kl_z(a, b, counted), objectives.kl_z(a[counted], b[counted]))
+    assert objectives.kl_z(a, b, torch.zeros(6, dtype=torch.bool)) == 0
+
+
+def test_alignment_is_the_probability_of_the_shift() -> None:
+    """Summed over all pairs of candidates that lie the shift apart."""
+    p, q, shifts = torch.randn(5, 9).softmax(-1), torch.randn(5, 9).softmax(-1), [-3, 0, 1, 2, 8]
+    expected = [-np.log(sum(p[i, k] * q[i, k + d] for k in range(9) if 0 <= k + d < 9)) for i, d in enumerate(shifts)]
+    found = objectives.alignment(p.log(), q.log(), torch.tensor(shifts))
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_alignment_is_zero_for_sharp_posteriors_the_shift_apart() -> None:
+    log_p = (60.0 * F.one_hot(torch.tensor([4, 7]), 20).float()).log_softmax(-1)
+    shifts = torch.tensor([3, -2])
+    shifted = torch.stack([row.roll(int(d)) for row, d in zip(log_p, shifts, strict=True)])
+    assert objectives.alignment(log_p, shifted, shifts) < 1e-6
+    assert objectives.alignment(log_p, shifted, shifts + 1) > 50
+    assert objectives.expected_shift(log_p.exp(), shifted.exp(), shifts) < 1e-6
+    assert objectives.expected_shift(log_p.exp(), shifted.exp(), shifts + 3) == pytest.approx(2.5, abs=1e-4)
+
+
+def test_balance_is_the_entropy_that_is_missing() -> None:
+    p = torch.randn(30, 12).softmax(-1)
+    assert float(objectives.balance(p)) == pytest.approx(np.log(12) - entropy(p.mean(0).numpy()), rel=1e-4)
+    assert objectives.balance(torch.eye(12)) == pytest.approx(0, abs=1e-6)
+    assert objectives.balance(torch.eye(12)[:1].expand(30, -1)) == pytest.approx(np.log(12))
+
+
+def test_cross_swap_is_the_cycles() -> None:
+    z, found, logits, category = torch.randn(5, 8), torch.randn(5, 8), torch.randn(5, 82), torch.arange(5)
+    expected = (found - z).square().sum(-1).mean() + F.cross_entropy(logits, category)
+    torch.testing.assert_close(objectives.cross_swap(found, z, logits, category), expected)
+
+
+def test_leakage_is_normalised_hsic() -> None:
+    """Written out with centring matrices in float64."""
+    mu, category = torch.randn(20, 3), torch.randint(0, 30, (20,)).float()
+    centring = np.eye(20) - 1 / 20
+    z, k = mu.double().numpy(), category.double().numpy()
+    timbre = centring @ np.exp(-((z[:, None] - z[None]) ** 2).sum(-1) / (2 * 3)) @ centring
+    expected = []
+    for width in (1.0, 6.0):
+        pitch = centring @ np.exp(-((k[:, None] - k[None]) ** 2) / (2 * width**2)) @ centring
+        expected.append(np.trace(timbre @ pitch) / (np.linalg.norm(timbre) * np.linalg.norm(pitch)))
+    assert float(objectives.leakage(mu, category)) == pytest.approx(np.mean(expected), rel=1e-3)
+
+
+def test_leakage_tells_dependent_timbres_from_independent_ones() -> None:
+    category = torch.randint(0, 82, (256,)).float()
+    independent, dependent = torch.randn(256, 8), torch.randn(256, 8)
+    dependent[:, 0] = (category - 41) / 10
+    assert objectives.leakage(independent, category) < 0.1
+    assert objectives.leakage(dependent, category) > 2 * objectives.leakage(independent, category)
+
+
+def test_aggregate_is_torchs_kl_of_gaussians() -> None:
+    z = torch.randn(200, 4) @ torch.randn(4, 4) + torch.randn(4)
+    covariance = torch.from_numpy(np.cov(z.numpy().T, ddof=0)).float() + 1e-4 * torch.eye(4)
+    expected = kl_divergence(
+        MultivariateNormal(z.mean(0), covariance), MultivariateNormal(torch.zeros(4), torch.eye(4))
+    )
+    torch.testing.assert_close(objectives.aggregate(z), expected, rtol=1e-3, atol=1e-3)
+    assert objectives.aggregate(torch.randn(5000, 4)) < 0.02
