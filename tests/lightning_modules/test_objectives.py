@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.stats import entropy
+from scipy.stats import energy_distance, entropy
 from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
 from lightning_modules import objectives
@@ -162,3 +162,19 @@ def test_aggregate_is_torchs_kl_of_gaussians() -> None:
     )
     torch.testing.assert_close(objectives.aggregate(z), expected, rtol=1e-3, atol=1e-3)
     assert objectives.aggregate(torch.randn(5000, 4)) < 0.02
+
+
+def test_prior_frames_is_the_energy_distance() -> None:
+    """Scipy's, in one dimension, is the square root and keeps the diagonals: compared where they hardly count."""
+    made, x = torch.randn(2000, 1), 1.5 * torch.randn(2000, 1) + 0.7
+    expected = energy_distance(made[:, 0].numpy(), x[:, 0].numpy()) ** 2
+    assert float(objectives.prior_frames(made, x)) == pytest.approx(expected, abs=0.005)
+    same = torch.randn(2000, 8)
+    assert abs(objectives.prior_frames(same[:1000], same[1000:])) < 0.01
+
+
+def test_prior_frames_has_a_gradient_where_frames_are_equal() -> None:
+    made = torch.zeros(4, 3, requires_grad=True)
+    objectives.prior_frames(made, torch.zeros(4, 3)).backward()
+    assert made.grad is not None
+    assert made.grad.isfinite().all()

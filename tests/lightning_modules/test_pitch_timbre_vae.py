@@ -8,7 +8,7 @@ import torch
 from datamodules.note_pairs import NotePair
 from lightning_modules import objectives
 from lightning_modules.objectives import ObjectiveWeights
-from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
+from lightning_modules.pitch_timbre_vae import LearningRateSchedule, PitchAxisSettings, PitchTimbreVAE
 
 ALL = ObjectiveWeights(**{field.name: 1.0 for field in fields(ObjectiveWeights)})
 
@@ -40,8 +40,10 @@ def test_terms_of_weight_zero_are_absent() -> None:
 
 def test_each_weight_is_applied_once() -> None:
     weights = ObjectiveWeights(**{field.name: i + 2.0 for i, field in enumerate(fields(ObjectiveWeights))})
-    terms = {field.name: torch.tensor(10.0**i) for i, field in enumerate(fields(ObjectiveWeights))}
-    assert model(weights).weighted_sum(terms) == sum((i + 2) * 10.0**i for i in range(len(terms)))
+    module = model(weights)
+    for i, field in enumerate(fields(ObjectiveWeights)):
+        terms = {other.name: torch.tensor(float(other is field)) for other in fields(ObjectiveWeights)}
+        assert module.weighted_sum(terms) == i + 2
 
 
 def test_elbo_terms_are_summed_over_both_views() -> None:
@@ -56,7 +58,8 @@ def test_elbo_terms_are_summed_over_both_views() -> None:
 
 def test_without_a_pair_only_the_elbo_and_labels_are_left() -> None:
     terms, _ = model().objective_terms(batch(shifted=False))
-    assert set(terms) == {"reconstruction", "kl_z", "kl_c", "supervised"}
+    alone = {"cross_swap", "leakage", "aggregate", "prior_frames"}
+    assert set(terms) == {"reconstruction", "kl_z", "kl_c", "supervised"} | alone
 
 
 def test_evaluation_has_no_noise_and_training_fresh_noise() -> None:
@@ -115,6 +118,82 @@ def test_labels_do_not_reach_an_unsupervised_loss() -> None:
         module.weighted_sum(module.objective_terms(pair)[0]).backward()
         gradients.append([parameter.grad for parameter in module.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_the_epochs_of_the_axis_train_the_pitch_encoder_alone_and_the_others_all_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    weights = ObjectiveWeights(alignment=1, expected_shift=0.1, balance=1, cross_swap=1)
+    axis = PitchAxisSettings(margin=3, epochs=2)
+    module, pair, epoch = PitchTimbreVAE(weights, n_pitches=20, n_mels=64, width=32, axis=axis), batch(), [0]
+    monkeypatch.setattr(PitchTimbreVAE, "current_epoch", property(lambda self: epoch[0]))
+
+    def trained() -> set[str]:
+        module.zero_grad(set_to_none=True)
+        module.train()
+        module.on_train_epoch_start()
+        module.terms_log._sums.clear()
+        module.training_step(pair, 0)["loss"].backward()
+        return {name.partition(".")[0] for name, p in module.named_parameters() if p.grad is not None}
+
+    assert trained() == {"pitch_encoder"}
+    assert module.candidate_mass.sum() == 0
+    epoch[0] = 1
+    trained()
+    assert float(module.candidate_mass.sum()) == pytest.approx(len(pair.x), rel=1e-4)
+    module.candidate_mass.zero_()[1:21] = 1.0
+    epoch[0] = 2
+    assert trained() == {"timbre_encoder", "decoder"}
+    assert module.pitch_encoder.first == 1
+    assert not module.pitch_encoder.training
+    state = {name: value.clone() for name, value in module.pitch_encoder.state_dict().items()}
+    trained()
+    assert all(torch.equal(value, state[name]) for name, value in module.pitch_encoder.state_dict().items())
+
+
+def test_notes_outside_the_categories_are_not_reconstructed() -> None:
+    weights, axis = ObjectiveWeights(alignment=1), PitchAxisSettings(margin=3, epochs=1)
+    pair = batch()
+    module = PitchTimbreVAE(weights, n_pitches=20, n_mels=64, width=32, axis=axis).eval()
+    candidates = module.pitch_encoder.candidates(torch.cat([pair.x, pair.x_shifted])).argmax(-1)
+    inside = (candidates >= 3) & (candidates < 23)
+    assert 0 < inside.sum() < len(inside)
+    latents = module.encode(torch.cat([pair.x, pair.x_shifted]))
+    assert torch.equal(latents.inside, inside)
+    decoded = module.decode(latents.z, latents.c)
+    expected = 2 * objectives.reconstruction(decoded[inside], torch.cat([pair.x, pair.x_shifted])[inside])
+    torch.testing.assert_close(module.objective_terms(pair)[0]["reconstruction"], expected)
+
+
+def test_calibration_finds_the_offset_of_the_categories() -> None:
+    module = PitchTimbreVAE(n_pitches=20, n_mels=64, width=32).eval()
+    frames = torch.randn(40, 64)
+    heard = module.encode(frames).category
+    midi = heard + 37
+    midi[:6] += 12
+    module.calibrate(frames, midi)
+    assert module.midi_offset == 37
+    assert float(module.calibration_agreement) == pytest.approx(34 / 40)
+    assert module.state_dict()["midi_offset"] == 37
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(0, 1 / 5), (3, 4 / 5), (4, 1.0), (4 + 48, 0.5 * (1 + 0.02)), (100, 0.02), (500, 0.02)],
+)
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine(steps: int, expected: float) -> None:
+    schedule = LearningRateSchedule(warmup_steps=4, final_share=0.02)
+    assert schedule.share(steps, 100) == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_cannot_be_learned_is_refused() -> None:
+    with pytest.raises(ValueError, match="they learn from weights.alignment, which is 0"):
+        PitchTimbreVAE(axis=PitchAxisSettings(epochs=3))
+    with pytest.raises(ValueError, match=r"model\.axis\.margin 28 needs model\.axis\.epochs"):
+        PitchAxisSettings(margin=28)
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        LearningRateSchedule(final_share=2)
 
 
 def test_a_checkpoint_of_other_categories_is_refused() -> None:
