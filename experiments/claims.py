@@ -21,7 +21,16 @@ import numpy as np
 import pandas as pd
 
 from experiments.comparisons import LEVEL, MEASURES, Comparison, RowScores, compare, holm
-from experiments.table import COUNT, NOT_THERE, PERCENT, PUBLISHED_METRICS, PUBLISHED_ROWS, row_label, row_order
+from experiments.table import (
+    COUNT,
+    NOT_THERE,
+    PERCENT,
+    PUBLISHED_METRICS,
+    PUBLISHED_ROWS,
+    aligned,
+    row_label,
+    row_order,
+)
 
 OUR_ROW = "m7"
 RIVALS = ("b", "b_cosine", "m6", "m6_cosine", "m7_comb", "pesto")
@@ -297,12 +306,12 @@ def render(judged: Judged, header: Sequence[str]) -> str:
             "",
             "## The poster's claims",
             "",
-            *_markdown(poster_lines(judged)),
+            *_markdown(_poster_lines(judged)),
             "",
             *_ours_section(judged.ours),
             "## The comparisons behind the poster's claims",
             "",
-            "The row's mean minus the rival's, with its 95 % interval; Hedges' g, the effect in deviations of the seeds;",
+            "The row's mean minus the rival's, with its 95 % interval; Hedges' g, the effect in deviations of seeds;",
             "the two-sided p value of this comparison alone, not corrected. Notes: how many were resampled here.",
             "",
             *_markdown(_comparison_lines(judged)),
@@ -342,8 +351,25 @@ def _reasons(comparisons: Sequence[Comparison]) -> list[str]:
 
 def section(judged: Judged) -> list[str]:
     """The lines on claims at the end of ``table.md``."""
-    about = "Tests and intervals behind these verdicts are in `claims.md`."
-    return ["## Claims", "", *summary(judged), "", *_markdown(poster_lines(judged)), "", about]
+    about = "What is claimed of the means over seeds, tested; effects, intervals and how it is done are in `claims.md`."
+    return ["## Claims", "", about, "", *summary(judged), "", *aligned(brief_lines(judged))]
+
+
+def brief_lines(judged: Judged) -> list[list[str]]:
+    """Heading and lines of the poster's claims: claim, the verdict on the paper's seeds, the verdict here, in brief."""
+    pairs = zip(judged.paper, judged.here, strict=True)
+    lines = [[paper.claim.text, _brief(paper), _brief(here)] for paper, here in pairs]
+    return [["Claim", "Paper's five seeds", "Here"], *lines]
+
+
+def _brief(verdict: Verdict) -> str:
+    if verdict.word == UNTESTED:
+        return UNTESTED
+    return f"**{verdict.headline}** (p_Holm {_p(verdict.p_holm)}; in the means: {_yes(verdict.in_means)})"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 METHOD = """\
@@ -394,8 +420,8 @@ def _by_rival(ours: Sequence[Verdict]) -> dict[str, list[Verdict]]:
     return {rival: [verdict for verdict in ours if verdict.decisive.rival == rival] for rival in rivals}
 
 
-def poster_lines(judged: Judged) -> list[list[str]]:
-    """Heading and lines of the poster's claims: claim, the verdict on the paper's seeds, the verdict here."""
+def _poster_lines(judged: Judged) -> list[list[str]]:
+    """Heading and lines of the poster's claims, numbered, each verdict with what decided it."""
     lines = [["Claim", "Paper's five seeds", "Here"]]
     for number, (paper, here) in enumerate(zip(judged.paper, judged.here, strict=True), start=1):
         lines.append([f"{number}. {paper.claim.text}", _told(paper), _told(here)])
@@ -409,10 +435,9 @@ def _told(verdict: Verdict) -> str:
         return f"{UNTESTED}: {reasons}"
     found = verdict.decisive
     link = "not shown" if verdict.word == UNDECIDED else "decided by"
-    means = "yes" if verdict.in_means else "no"
     effect = f"{_effect(found)}{UNITS.get(found.metric.unit, '')}, g {_number(found.g, 1)}" if found.tested else reasons
     return (
-        f"**{verdict.headline}**, p {_p(verdict.p)}, p_Holm {_p(verdict.p_holm)}; in the means: {means};"
+        f"**{verdict.headline}**, p {_p(verdict.p)}, p_Holm {_p(verdict.p_holm)}; in the means: {_yes(verdict.in_means)};"
         f" {link}: {_pair(found)}: {effect}"
     )
 
@@ -466,8 +491,8 @@ def _ours_section(ours: Sequence[Verdict]) -> list[str]:
     return [
         f"## Row {OUR_ROW} against the others",
         "",
-        f"Each line is the claim that {OUR_ROW} is better than the rival in the metric. The difference is",
-        f"{OUR_ROW}'s mean minus the rival's; g (Hedges) is it in deviations of the seeds. Notes: how many were resampled.",
+        f"Each line is the claim that {OUR_ROW} is better than the rival in the metric. The difference is {OUR_ROW}'s",
+        "mean minus the rival's; g (Hedges) is it in deviations of seeds. Notes: how many were resampled.",
         "",
         *_markdown(lines),
         "",

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from callbacks.wandb_run import remove_superseded, start_run, wandb_mode
-from experiments.claims import judge, poster_lines
+from experiments.claims import brief_lines, judge
 from experiments.comparisons import grid_rows, paper_rows
 from experiments.grid_files import rewrite
 from experiments.table import (
@@ -62,7 +62,7 @@ def publish(out: Path) -> None:
         "table/published": table_lines(PUBLISHED_METRICS, {"here": here, "paper": paper}),
         "table/honest": table_lines(HONEST_METRICS, {"here": honest}),
         "table/last_epoch": table_lines(PUBLISHED_METRICS, {"here": last}),
-        "table/claims": poster_lines(judge(paper_rows(), grid_rows(out, cells))),
+        "table/claims": brief_lines(judge(paper_rows(), grid_rows(out, cells))),
     }
     logged: dict[str, Any] = {name: wandb.Table(dataframe=_frame(lines)) for name, lines in tables.items()}
     logged["table/values"] = wandb.Table(dataframe=aggregated(cells))

@@ -232,7 +232,11 @@ def _named(values: pd.Series) -> str:
 
 def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[str]:
     """The lines of a Markdown table; see `table_lines`."""
-    lines = table_lines(metrics, sources)
+    return aligned(table_lines(metrics, sources))
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table of a heading and lines, its columns of equal width."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
     rule = " | ".join("-" * width for width in widths)
