@@ -437,8 +437,8 @@ def _told(verdict: Verdict) -> str:
     link = "not shown" if verdict.word == UNDECIDED else "decided by"
     effect = f"{_effect(found)}{UNITS.get(found.metric.unit, '')}, g {_number(found.g, 1)}" if found.tested else reasons
     return (
-        f"**{verdict.headline}**, p {_p(verdict.p)}, p_Holm {_p(verdict.p_holm)}; in the means: {_yes(verdict.in_means)};"
-        f" {link}: {_pair(found)}: {effect}"
+        f"**{verdict.headline}**, p {_p(verdict.p)}, p_Holm {_p(verdict.p_holm)}; in the means: "
+        f"{_yes(verdict.in_means)}; {link}: {_pair(found)}: {effect}"
     )
 
 
