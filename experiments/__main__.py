@@ -14,9 +14,9 @@ def main(argv: list[str] | None = None) -> int:
 
         return grid.main(rest)
     if command == "table":
-        from experiments import table
+        from experiments import grid_files
 
-        return table.main(rest)
+        return grid_files.main(rest)
     if command == "report":
         from experiments import report
 

@@ -38,8 +38,9 @@ import yaml
 from experiments.base_config import with_bases
 from experiments.endings import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_SIGNAL
 from experiments.grid_cell import GRID_KEY, ONE_THREAD, Cell, Ended, Outcome, Program, run_process, take
+from experiments.grid_files import write_tables
 from experiments.grid_report import Report, tail, training_share
-from experiments.table import PUBLISHED_ROWS, draw_figures, read_metrics, write_tables
+from experiments.table import PUBLISHED_ROWS, draw_figures, read_metrics
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -466,7 +467,7 @@ class Grid:
             if self.settings.index is None and not self.signal:
                 print(text)
                 self._publish()
-            print(f"table: {self.settings.out / 'table.md'}, table.csv, table.png, curves.png")
+            print(f"table: {self.settings.out / 'table.md'}, table.csv, claims.md, claims.csv, table.png, curves.png")
 
     def _publish(self) -> None:
         """Put the table into W&B; not even imported, which takes seconds, where that is switched off."""

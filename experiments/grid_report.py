@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.grid_cell import Cell, Outcome, kept_outcome
-from experiments.table import write_tables
+from experiments.grid_files import write_tables
 
 LOG_LINES = 15
 LOOK_S = 1.0

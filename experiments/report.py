@@ -12,22 +12,23 @@ from typing import Any
 import pandas as pd
 
 from callbacks.wandb_run import remove_superseded, start_run, wandb_mode
+from experiments.claims import brief_lines, judge
+from experiments.comparisons import grid_rows, paper_rows
+from experiments.grid_files import rewrite
 from experiments.table import (
     HONEST_METRICS,
     PUBLISHED_METRICS,
     Spreads,
     aggregated,
-    orderings,
     published_scores,
     read_cells,
-    rewrite,
     selected,
     spreads,
     table_lines,
 )
 
 PICTURES = ("table.png", "curves.png")
-FILES = ("table.md", "table.csv", *PICTURES)
+FILES = ("table.md", "table.csv", "claims.md", "claims.csv", *PICTURES)
 CONFIG_FACTS = ("row", "seed", "data", "data_hash", "machine", "precision", "epochs", "config_hash", "git_revision")
 
 
@@ -61,7 +62,7 @@ def publish(out: Path) -> None:
         "table/published": table_lines(PUBLISHED_METRICS, {"here": here, "paper": paper}),
         "table/honest": table_lines(HONEST_METRICS, {"here": honest}),
         "table/last_epoch": table_lines(PUBLISHED_METRICS, {"here": last}),
-        "table/orderings": [["Published ordering"], *([line.strip("- ")] for line in orderings(here, paper))],
+        "table/claims": brief_lines(judge(paper_rows(), grid_rows(out, cells))),
     }
     logged: dict[str, Any] = {name: wandb.Table(dataframe=_frame(lines)) for name, lines in tables.items()}
     logged["table/values"] = wandb.Table(dataframe=aggregated(cells))

@@ -1,11 +1,10 @@
-"""The nine-row table: finished cells aggregated, the published scores beside them, orderings and learning curves."""
+"""The nine-row table: finished cells aggregated, the published scores beside them, learning curves."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from callbacks import figures
-from datamodules.atomic_write import replacing
 
 PUBLISHED_ROWS = {"b": "b", "sharp": "#", **{f"m{i}": f"M{i}" for i in range(7)}}
 """The rows of the published table in its order: configuration name -> label."""
@@ -158,20 +156,6 @@ def row_order(rows: Iterable[str]) -> list[str]:
     return [*PUBLISHED_ROWS, *sorted(set(rows) - set(PUBLISHED_ROWS))]
 
 
-def write_tables(out: Path) -> str:
-    """Write ``table.md`` and ``table.csv`` of the finished cells into the grid's folder.
-
-    Returns:
-        The text of ``table.md``.
-    """
-    cells = read_cells(out)
-    text = render(cells)
-    for name, content in (("table.md", text), ("table.csv", aggregated(cells).to_csv(index=False))):
-        with replacing(out / name) as temporary:
-            temporary.write_text(content)
-    return text
-
-
 def aggregated(cells: pd.DataFrame) -> pd.DataFrame:
     """All means and deviations, ours and the paper's, one line a source, checkpoint, protocol, row and metric."""
     groups = [("paper", "best", "published", spreads(published_scores(), PUBLISHED_METRICS))]
@@ -217,10 +201,6 @@ def render(cells: pd.DataFrame) -> str:
             "",
             *markdown(PUBLISHED_METRICS, {"here": last}),
             "",
-            "## Published orderings",
-            "",
-            *orderings(here, paper),
-            "",
         ]
     )
 
@@ -252,7 +232,11 @@ def _named(values: pd.Series) -> str:
 
 def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[str]:
     """The lines of a Markdown table; see `table_lines`."""
-    lines = table_lines(metrics, sources)
+    return aligned(table_lines(metrics, sources))
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table of a heading and lines, its columns of equal width."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
     rule = " | ".join("-" * width for width in widths)
@@ -297,58 +281,6 @@ def _shown(spread: Spread | None, metric: Metric, best: float | None) -> str:
         return NOT_THERE
     text = f"{spread.mean:.{metric.digits}f} ± {spread.std:.{metric.digits}f}"
     return f"**{text}**" if spread.mean == best else text
-
-
-def orderings(here: Spreads, paper: Spreads) -> list[str]:
-    """Which of the published orderings of seed means hold: one line each, with the numbers."""
-    chains: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-        ("Leakage of pitch into z", "pitch", "<", ("b", "m6", "m0", "sharp")),
-        ("CDS", "cds", ">", ("b", "m6", "m0", "sharp")),
-    )
-    lines = [
-        _ordering(f"{name}: {f' {sign} '.join(map(row_label, rows))}", metric, rows, here, paper, _chain(sign))
-        for name, metric, sign, rows in chains
-    ]
-    lines.insert(
-        1,
-        _ordering("FID_recon: best M6, second M5", "fid_recon", tuple(PUBLISHED_ROWS), here, paper, _m6_then_m5),
-    )
-    return lines
-
-
-def _ordering(
-    claim: str,
-    metric: str,
-    rows: tuple[str, ...],
-    here: Spreads,
-    paper: Spreads,
-    holds: Callable[[dict[str, float]], bool],
-) -> str:
-    """One published ordering, its verdict here, and the means that it compares."""
-    means = {row: here[row][metric].mean for row in rows if metric in here.get(row, {})}
-    missing = [row_label(row) for row in rows if row not in means]
-    verdict = f"not all rows present (missing: {', '.join(missing)})"
-    if not missing:
-        verdict = "holds" if holds(means) else "does not hold"
-    numbers = ", ".join(
-        f"{row_label(row)} {f'{means[row]:.2f}' if row in means else NOT_THERE} ({paper[row][metric].mean:.2f})"
-        for row in rows
-    )
-    return f"- {claim}: **{verdict}**. Here (paper): {numbers}"
-
-
-def _chain(sign: str) -> Callable[[dict[str, float]], bool]:
-    """Whether the means, in their order, fall (``>``) or rise (``<``) strictly."""
-
-    def holds(means: dict[str, float]) -> bool:
-        steps = np.diff(list(means.values()))
-        return bool((steps < 0).all() if sign == ">" else (steps > 0).all())
-
-    return holds
-
-
-def _m6_then_m5(means: dict[str, float]) -> bool:
-    return sorted(means, key=means.__getitem__)[:2] == ["m6", "m5"]
 
 
 # b, # and M3 differ by line style too.
@@ -439,29 +371,3 @@ def draw_table(cells: pd.DataFrame) -> Figure:
 def _draw_spread(axes: Axes, spread: Spread, place: float, colour: str, marker: str, label: str) -> None:
     axes.errorbar([spread.mean], [place], xerr=[spread.std], fmt="none", ecolor=colour, elinewidth=1.2)
     axes.plot([spread.mean], [place], marker, color=colour, markersize=5, label=label)
-
-
-def rewrite(out: Path) -> str:
-    """Write a grid's table and pictures again, and return the table.
-
-    Raises:
-        OSError: no cell is finished in this folder, or it cannot be written to.
-    """
-    if read_cells(out).empty:
-        raise OSError(f"{out}: no finished cell (<row>/seed_<n>/metrics.json) in this folder")
-    text = write_tables(out)
-    draw_figures(out)
-    return text
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print a grid's table again, and rewrite its files (`python -m experiments table --out runs/table`)."""
-    parser = argparse.ArgumentParser(prog="python -m experiments table", description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/table"), help="the grid's folder")
-    out = parser.parse_args(argv).out
-    try:
-        print(rewrite(out))
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0

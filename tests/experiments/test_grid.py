@@ -93,7 +93,7 @@ def settings(tmp_path: Path) -> GridSettings:
 def test_seed_0_of_every_row_runs_first(settings: GridSettings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(settings) == 0
     assert ran(settings.out) == [("b", 0), ("m6", 0), ("b", 1), ("m6", 1)]
-    assert {file.name for file in settings.out.iterdir()} >= {"table.md", "table.csv"}
+    assert {file.name for file in settings.out.iterdir()} >= {"table.md", "table.csv", "claims.md", "claims.csv"}
     printed = capsys.readouterr().out
     assert "[4/4] m6 seed 1: finished in" in printed
     assert "50.5 ± 0.5" in printed, "the table is printed at the end"
