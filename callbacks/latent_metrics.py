@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import lightning as L
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from metrics.category_mapping import mapped_accuracy, matched_accuracy
-from metrics.latent_probe import probe_accuracy
+from metrics.absolute_pitch import is_octave_error, largest_instrument_offset, pitch_errors
+from metrics.category_mapping import mapped_accuracy, mapped_correctly, matched_accuracy, matched_correctly
+from metrics.latent_probe import probed_correctly
 
 
 class LatentMetrics(L.Callback):
@@ -19,13 +22,17 @@ class LatentMetrics(L.Callback):
     chooses on the training notes. During training the honest mapping is fitted on the categories that the epoch's own
     steps gave to the training notes, which costs nothing; the test encodes them all again.
 
+    A calibrated model is also scored by its categories' own MIDI pitches, with no mapping.
+
     Attributes:
+        notes: what a test found of each scored note, in order: its category, and which measures count it as right.
         training_notes: (categories, pitches) of the training notes, kept by a test.
         other_training_notes: the same of the run that a checkpoint comes from, when it is tested on other notes; its
             mapping is then scored too, as ``transfer``.
     """
 
     def __init__(self) -> None:
+        self.notes = pd.DataFrame()
         self.training_notes = (torch.empty(0), torch.empty(0))
         self.other_training_notes: tuple[Tensor, Tensor] | None = None
         self._scored: list[tuple[Tensor, ...]] = []
@@ -45,13 +52,16 @@ class LatentMetrics(L.Callback):
         """Keep the scored notes' categories."""
         self._scored.append((outputs.category, batch.pitch))
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log ACC and PM of the epoch."""
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log ACC and PM of the epoch, and the accuracy of the absolute pitch."""
         scored, fitted = _gather(self._scored), _gather(self._fitted)
         self._scored.clear()
         values = {f"val/{name}": value for name, value in _mapping(scored, scored).items()}
         if fitted:
             values |= {f"val/honest/{name}": value for name, value in _mapping(scored, fitted).items()}
+        errors = self._pitch_errors(trainer, pl_module, *scored)
+        if errors is not None:
+            values["val/honest/acc_abs"] = 100 * float((errors == 0).mean())
         pl_module.log_dict(values)
 
     def on_test_batch_end(
@@ -65,26 +75,42 @@ class LatentMetrics(L.Callback):
         """Forget the training's categories."""
         self._fitted.clear()
 
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log ACC, PM, the probes and their combination, published and honest."""
         scored, fitted = _gather(self._scored), _gather(self._fitted)
         self._scored.clear()
         self._fitted.clear()
-        values: dict[str, float] = {}
+        right: dict[str, np.ndarray] = {}
         for protocol, fit in (("published", scored), ("honest", fitted)):
             select: Literal["scored", "fit"] = "scored" if protocol == "published" else "fit"
-            pitch, instrument = (
-                100 * probe_accuracy(scored[2], scored[label], fitted[2], fitted[label], select=select)
-                for label in (1, 3)
-            )
-            values |= {f"{protocol}/pitch": pitch, f"{protocol}/instrument": instrument}
+            right[f"{protocol}/acc"] = matched_correctly(*scored[:2], *fit[:2])
+            right[f"{protocol}/pm"] = mapped_correctly(*scored[:2], *fit[:2])
+            for name, label in (("pitch", 1), ("instrument", 3)):
+                probed = probed_correctly(scored[2], scored[label], fitted[2], fitted[label], select=select)
+                right[f"{protocol}/{name}"] = probed.numpy()
+        errors = self._pitch_errors(trainer, pl_module, *scored[:2])
+        if errors is not None:
+            right |= {"honest/acc_abs": errors == 0, "honest/octave_error": is_octave_error(errors)}
+        values = {name: 100 * float(each.mean()) for name, each in right.items()}
+        for protocol in ("published", "honest"):
+            pitch, instrument = values[f"{protocol}/pitch"], values[f"{protocol}/instrument"]
             values[f"{protocol}/combine"] = (instrument + 100 - pitch) / 2
-            values |= {f"{protocol}/{name}": value for name, value in _mapping(scored[:2], fit[:2]).items()}
+        if errors is not None:
+            values["honest/instrument_offset"] = largest_instrument_offset(errors, scored[3])
+            values["honest/calibration_agreement"] = 100 * float(pl_module.calibration_agreement)
+        self.notes = pd.DataFrame(
+            {"category": scored[0].numpy()} | {name.replace("/", "_"): each.astype(int) for name, each in right.items()}
+        )
         self.training_notes = (fitted[0], fitted[1])
         if self.other_training_notes is not None:
             transferred = _mapping(scored[:2], self.other_training_notes)
             values |= {f"transfer/{name}": value for name, value in transferred.items()}
         pl_module.log_dict(values)
+
+    def _pitch_errors(self, trainer: L.Trainer, module: Any, categories: Tensor, pitches: Tensor) -> np.ndarray | None:
+        """Errors of the notes' absolute pitch, (N,) semitones; ``None`` where the model is not calibrated."""
+        offset, lowest = float(module.midi_offset), trainer.datamodule.lowest_midi  # type: ignore[attr-defined]
+        return pitch_errors(categories, offset, pitches + lowest) if np.isfinite(offset) else None
 
 
 def _gather(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -7,8 +7,9 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from datamodules.synthetic_tones import synthetic_tones
 from torch import Tensor
+
+from datamodules.synthetic_tones import synthetic_tones
 
 LOWEST_MIDI, HIGHEST_MIDI = 24, 105
 """Of the tones, whatever the pitches of the notes are: C1 to A7, below which 2048 samples resolve no partials."""

@@ -1,4 +1,4 @@
-"""Harmonic tones whose pitch is known because they were made with it: what absolute pitch is found from, without labels."""
+"""Harmonic tones whose pitch is known because they are made: absolute pitch is found from them, without labels."""
 
 from __future__ import annotations
 

@@ -264,6 +264,10 @@ class PitchTimbreCLI(LightningCLI):
         categories, pitches = self._callback(LatentMetrics).training_notes
         with replacing(run_dir / CATEGORIES) as temporary:
             pd.DataFrame({"category": categories, "pitch": pitches}).to_csv(temporary, index=False)
+        scored = self.datamodule.notes.loc[self.datamodule.scored, ["note_id", "instrument", "midi"]]
+        with replacing(run_dir / "notes.csv") as temporary:
+            found = self._callback(LatentMetrics).notes
+            pd.concat([scored.reset_index(drop=True), found], axis=1).to_csv(temporary, index=False)
         content = {
             **self._callback(RunRecord).facts(self.trainer),
             "epochs": epochs,

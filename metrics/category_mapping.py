@@ -44,13 +44,20 @@ def matched_accuracy(
         >>> matched_accuracy(torch.tensor([7, 7, 3, 3]), torch.tensor([60, 60, 61, 60]))
         0.75
     """
+    return float(matched_correctly(categories, pitches, fit_categories, fit_pitches).mean())
+
+
+def matched_correctly(
+    categories: Tensor, pitches: Tensor, fit_categories: Tensor | None = None, fit_pitches: Tensor | None = None
+) -> NDArray[np.bool_]:
+    """Which of the scored notes :func:`matched_accuracy` counts as right, (N,); its arguments and errors."""
     scored, fitted = _checked(categories, pitches, fit_categories, fit_pitches)
     table, known_categories, known_pitches = _contingency(*fitted)
     rows, columns = linear_sum_assignment(table, maximize=True)
     # The assignment fills its rows with pairs that no note supports: those are not matches.
     supported = table[rows, columns] > 0
     rows, columns = rows[supported], columns[supported]
-    return _accuracy(*scored, known_categories[rows], known_pitches[columns])
+    return _correctly(*scored, known_categories[rows], known_pitches[columns])
 
 
 def mapped_accuracy(
@@ -82,10 +89,17 @@ def mapped_accuracy(
         >>> mapped_accuracy(torch.tensor([7, 7, 3, 3]), torch.tensor([60, 60, 61, 60]))  # 3 holds 60 and 61: takes 60
         0.75
     """
+    return float(mapped_correctly(categories, pitches, fit_categories, fit_pitches).mean())
+
+
+def mapped_correctly(
+    categories: Tensor, pitches: Tensor, fit_categories: Tensor | None = None, fit_pitches: Tensor | None = None
+) -> NDArray[np.bool_]:
+    """Which of the scored notes :func:`mapped_accuracy` counts as right, (N,); its arguments and errors."""
     scored, fitted = _checked(categories, pitches, fit_categories, fit_pitches)
     table, known_categories, known_pitches = _contingency(*fitted)
     # Pitches ascend along the columns and argmax takes the first: the lowest of equally frequent ones.
-    return _accuracy(*scored, known_categories, known_pitches[table.argmax(1)])
+    return _correctly(*scored, known_categories, known_pitches[table.argmax(1)])
 
 
 class _Mapping(Metric):
@@ -167,8 +181,9 @@ def _contingency(categories: _Labels, pitches: _Labels) -> tuple[_Labels, _Label
     return table, row_labels, column_labels
 
 
-def _accuracy(categories: _Labels, pitches: _Labels, known: _Labels, mapped: _Labels) -> float:
-    """Share of notes whose category is known (ascending labels) and mapped to the note's pitch."""
+def _correctly(categories: _Labels, pitches: _Labels, known: _Labels, mapped: _Labels) -> NDArray[np.bool_]:
+    """Which notes' category is known (ascending labels) and mapped to the note's pitch."""
     # A place past the end is a category above all known ones: the clip makes it compare unequal instead.
     place = np.searchsorted(known, categories).clip(max=len(known) - 1)
-    return float(((known[place] == categories) & (mapped[place] == pitches)).mean())
+    found: NDArray[np.bool_] = (known[place] == categories) & (mapped[place] == pitches)
+    return found

@@ -68,6 +68,37 @@ def probe_accuracy(
         >>> probe_accuracy(latents, labels, latents, labels)
         1.0
     """
+    correct = probed_correctly(
+        latents,
+        labels,
+        fit_latents,
+        fit_labels,
+        n_classes,
+        select=select,
+        seed=seed,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        max_epochs=max_epochs,
+        patience=patience,
+    )
+    return float(correct.double().mean())
+
+
+def probed_correctly(
+    latents: Tensor,
+    labels: Tensor,
+    fit_latents: Tensor,
+    fit_labels: Tensor,
+    n_classes: int | None = None,
+    *,
+    select: Select = "scored",
+    seed: int = 0,
+    batch_size: int = 256,
+    learning_rate: float = 3e-3,
+    max_epochs: int = 1000,
+    patience: int = 30,
+) -> Tensor:
+    """Which of the scored notes :func:`probe_accuracy` counts as right, (N,) bool; its arguments and errors."""
     x, y = _checked_pair("latents", latents, "labels", labels)
     fit_x, fit_y = _checked_pair("fit_latents", fit_latents, "fit_labels", fit_labels)
     if x.shape[1] != fit_x.shape[1]:
@@ -93,13 +124,15 @@ def probe_accuracy(
     else:
         raise ValueError(f"select is {select!r}; give 'scored' (as published) or 'fit' (honest)")
 
-    best, scored, waited = -1.0, 0.0, 0
+    best, waited = -1.0, 0
+    scored = torch.zeros_like(y, dtype=torch.bool)
     for weight in _epochs(fit_x, fit_y, n_classes, batch_size, learning_rate, max_epochs, generator):
-        accuracy = _accuracy(weight, select_x, select_y)
+        chosen = _correctly(weight, select_x, select_y)
+        accuracy = float(chosen.double().mean())
         waited += 1
         if accuracy > best:
             best, waited = accuracy, 0
-            scored = accuracy if select == "scored" else _accuracy(weight, x, y)
+            scored = chosen if select == "scored" else _correctly(weight, x, y)
         if waited == patience:
             break
     return scored
@@ -206,5 +239,5 @@ def _epochs(
         yield weight
 
 
-def _accuracy(weight: Tensor, x: Tensor, y: Tensor) -> float:
-    return float(((x @ weight).argmax(-1) == y).double().mean())
+def _correctly(weight: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return (x @ weight).argmax(-1) == y

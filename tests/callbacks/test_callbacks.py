@@ -32,6 +32,7 @@ class Recorder:
         self.logged: dict[str, float] = {}
         self.device = torch.device("cpu")
         self.n_pitches = K
+        self.midi_offset = self.calibration_agreement = torch.tensor(torch.nan)
         torch.manual_seed(0)
         self.timbre, self.pitch = torch.randn(LATENT, F_MELS), torch.randn(K, F_MELS)
 
@@ -46,13 +47,13 @@ class Recorder:
 
 
 def at_epoch(epoch: int, **more: Any) -> Any:
-    return SimpleNamespace(current_epoch=epoch, **more)
+    return SimpleNamespace(**{"current_epoch": epoch, "datamodule": SimpleNamespace(lowest_midi=60)} | more)
 
 
 def latents(n: int, categories: torch.Tensor) -> Latents:
     mu = torch.randn(n, LATENT)
     logits = 9.0 * F.one_hot(categories, K)
-    return Latents(mu, torch.zeros_like(mu), logits, mu, F.one_hot(categories, K).float())
+    return Latents(mu, torch.zeros_like(mu), logits, mu, F.one_hot(categories, K).float(), categories >= 0)
 
 
 @pytest.mark.parametrize(("epoch", "expected"), [(0, 1.0), (100, exp(-0.346)), (1000, 0.5)])
@@ -105,6 +106,33 @@ def test_probes_run_when_testing() -> None:
         assert found["pitch"] < 60
         assert found["combine"] == pytest.approx((found["instrument"] + 100 - found["pitch"]) / 2)
         assert found["acc"] == found["pm"] == 100
+        for name in ("pitch", "instrument", "acc", "pm"):
+            assert 100 * callback.notes[f"{protocol}_{name}"].mean() == pytest.approx(found[name])
+    assert len(callback.notes) == 60
+    assert "honest/acc_abs" not in module.logged, "it is not calibrated"
+
+
+def test_a_calibrated_model_is_scored_by_absolute_pitch() -> None:
+    callback, module = LatentMetrics(), Recorder()
+    module.midi_offset, module.calibration_agreement = torch.tensor(61.0), torch.tensor(0.9)
+    pitch = torch.arange(40) % K
+    batch = SimpleNamespace(pitch=pitch, instrument=(pitch == 0).long())
+    heard = pitch - 1
+    heard[pitch == 0] += 12  # an octave off
+    for loader in (0, 1):
+        callback.on_test_batch_end(
+            at_epoch(0), module, latents(40, pitch)._replace(logits=one_hot(heard)), batch, 0, loader
+        )
+    callback.on_test_epoch_end(at_epoch(0), module)
+    assert module.logged["honest/acc_abs"] == pytest.approx(80)
+    assert module.logged["honest/octave_error"] == pytest.approx(20)
+    assert module.logged["honest/instrument_offset"] == 12
+    assert module.logged["honest/calibration_agreement"] == pytest.approx(90)
+    assert callback.notes.honest_octave_error.sum() == 8
+
+
+def one_hot(categories: torch.Tensor) -> torch.Tensor:
+    return F.one_hot(categories, 12).float()
 
 
 @pytest.fixture

@@ -69,6 +69,12 @@ def test_a_fit_leaves_its_record(fit: Callable[..., None], tmp_path: Path, capsy
     assert logged | {"train/loss/contrast", "val/loss/total"} <= set(log.columns)
     assert log[sorted(logged)].notna().all(axis=None)
     assert (tmp_path / "config.yaml").exists()
+    notes, best = pd.read_csv(tmp_path / "notes.csv"), metrics["best"]
+    assert list(notes.note_id) == list(split.note_id[split.part == "validation"])
+    for name in METRICS - {"combine"}:
+        for protocol in ("published", "honest"):
+            assert 100 * notes[f"{protocol}_{name}"].mean() == pytest.approx(best[protocol][name], abs=1e-3)
+    assert 100 * notes.honest_acc_abs.mean() == pytest.approx(best["honest"]["acc_abs"], abs=1e-3)
     assert not list(tmp_path.rglob(".*.tmp"))
 
 
@@ -111,7 +117,7 @@ def test_seeds_differ_and_a_seed_repeats(fit: Callable[..., None], tmp_path: Pat
     assert not same(weights(tmp_path / "a", "best"), weights(tmp_path / "c", "best"))
 
 
-@pytest.mark.parametrize("row", ["sharp", *(f"m{i}" for i in range(7))])
+@pytest.mark.parametrize("row", ["sharp", *(f"m{i}" for i in range(8))])
 def test_poisoned_labels_change_nothing_of_an_unsupervised_row(
     row: str, fit: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

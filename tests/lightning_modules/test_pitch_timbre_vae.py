@@ -188,7 +188,7 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine(steps: int, expected: 
 
 
 def test_what_cannot_be_learned_is_refused() -> None:
-    with pytest.raises(ValueError, match="they learn from weights.alignment, which is 0"):
+    with pytest.raises(ValueError, match=r"they learn from weights\.alignment"):
         PitchTimbreVAE(axis=PitchAxisSettings(epochs=3))
     with pytest.raises(ValueError, match=r"model\.axis\.margin 28 needs model\.axis\.epochs"):
         PitchAxisSettings(margin=28)
