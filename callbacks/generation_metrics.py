@@ -11,11 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules.note_classifier import NoteClassifier
+from metrics.category_mapping import commonest_pitches
 from metrics.consistency_diversity import consistency_diversity_score
 from metrics.frechet import frechet_distance, kernel_distance
 
 TIMBRES_AT_ONCE = 32
 """Timbres decoded together when all pitches of many are made; bounds the memory."""
+
+SWAPS = 2000
+"""Pairs of scored notes whose timbre and category are joined when testing."""
 
 
 def classifier_file(classifier_dir: Path, data_hash: str, label: str) -> Path:
@@ -26,7 +30,9 @@ def classifier_file(classifier_dir: Path, data_hash: str, label: str) -> Path:
 class GenerationMetrics(L.Callback):
     """FID_recon, FID_rand and CDS each epoch, and on all notes when testing.
 
-    The published FID is taken in the instrument classifier's features; the test puts the pitch classifier's beside it.
+    The published FID is taken in the instrument classifier's features; the test puts the pitch classifier's beside it,
+    and the distance of as many training notes from the scored ones, which is what perfect generation would have. It
+    also joins the timbre of one note with the category of another, and asks the classifiers for both.
     CDS reads the pitch classifier's posterior. Random timbres come from a generator of the callback's own, so that
     measuring never changes the training.
 
@@ -43,6 +49,8 @@ class GenerationMetrics(L.Callback):
         self.every_n_epochs, self.timbres_each_epoch = every_n_epochs, timbres_each_epoch
         self._classifiers: dict[str, NoteClassifier] = {}
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._scored_instruments: list[Tensor] = []
+        self._training: list[tuple[Tensor, Tensor, Tensor]] = []
         self._real: dict[str, tuple[Tensor, Tensor]] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -75,9 +83,12 @@ class GenerationMetrics(L.Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep the scored notes (loader 0) and their latents."""
+        """Keep the scored notes (loader 0) and their latents; of the training notes what they are compared with."""
         if dataloader_idx == 0:
             self._kept.append((batch.x, outputs.mu, outputs.category))
+            self._scored_instruments.append(batch.instrument)
+        else:
+            self._training.append((batch.x, outputs.category, batch.pitch))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log the epoch's values, as they go into the table."""
@@ -87,7 +98,10 @@ class GenerationMetrics(L.Callback):
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log all values: the published ones, and beside them the pitch classifier's, KID and the floor."""
-        found = self._measure(pl_module, timbres=None, everything=True)
+        _, mu, category = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
+        swapped = self._swaps(pl_module, mu, category)
+        found = self._measure(pl_module, timbres=None, everything=True) | swapped
+        self._training.clear()
         published = {f"published/{name}": found.pop(name) for name in ("fid_recon", "fid_rand", "cds")}
         pl_module.log_dict(published | {f"honest/{name}": value for name, value in found.items()})
 
@@ -114,12 +128,41 @@ class GenerationMetrics(L.Callback):
                 half = torch.randperm(len(real), generator=source).to(real.device)
                 first, second = real[half[: len(real) // 2]], real[half[len(real) // 2 :]]
                 found[f"{prefix}fid_real_halves"] = frechet_distance(first, second)
+                found[f"{prefix}fid_real"] = frechet_distance(real, self._training_features(label, len(real)))
         chosen = mu if timbres is None else mu[torch.randperm(len(mu), generator=source)[:timbres].to(mu.device)]
         score, marginal, conditional = consistency_diversity_score(self._pitch_posteriors(module, chosen))
         found["cds"] = float(score)
         if everything:
             found |= {"cds_marginal_entropy": float(marginal), "cds_conditional_entropy": float(conditional)}
         return found
+
+    def _training_features(self, label: str, n: int) -> Tensor:
+        """The features of n training notes."""
+        x = torch.cat([part[0] for part in self._training])
+        drawn = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]
+        return self._classifiers[label].features(x[drawn.to(x.device)])
+
+    @torch.no_grad()
+    def _swaps(self, module: Any, mu: Tensor, category: Tensor) -> dict[str, float]:
+        """How often D(z_i, c_j) is heard with the pitch of c_j and with the instrument of note i, in %.
+
+        The pitch of a category is the commonest one of the training notes in it; a category without any counts as
+        wrong.
+        """
+        source = torch.Generator().manual_seed(0)
+        i, j = (torch.randint(len(mu), (SWAPS,), generator=source).to(mu.device) for _ in range(2))
+        made = module.decode(mu[i], F.one_hot(category[j], module.n_pitches).to(mu))
+        _, fit_category, fit_pitch = (torch.cat(parts) for parts in zip(*self._training, strict=True))
+        wanted = commonest_pitches(fit_category, fit_pitch, module.n_pitches).to(mu.device)[category[j]]
+        for classifier in self._classifiers.values():
+            classifier.to(mu.device)
+        pitch, instrument = (self._classifiers[label].posterior(made).argmax(-1) for label in ("pitch", "instrument"))
+        instruments = torch.cat(self._scored_instruments)
+        self._scored_instruments.clear()
+        return {
+            "swap_pitch": 100 * float((pitch == wanted).float().mean()),
+            "swap_instrument": 100 * float((instrument == instruments[i]).float().mean()),
+        }
 
     def _real_features(self, label: str, x: Tensor) -> Tensor:
         """The features of the scored notes x (N, F), computed once as long as these are the same."""

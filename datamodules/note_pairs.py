@@ -52,20 +52,20 @@ class ShiftSettings:
     Attributes:
         lowest: lowest shift in semitones.
         highest: highest shift in semitones, drawn too (the authors' code never draws its own +2).
-        zero: whether a whole shift of 0 is drawn, which makes two equal frames.
         pairs: ``table`` computes the frames of all whole semitones once; ``on_the_fly`` computes each batch from the
             samples; ``none`` makes no pairs. The range decides all the same which notes are long enough, so that rows
             with and without pairs are trained and scored on the same notes.
         continuous: draw real intervals rather than whole semitones; needs ``pairs: on_the_fly``.
+        zero: whether a whole shift of 0 is drawn, which makes two equal frames.
         memory_budget_mib: memory that the table may take, MiB; where it would take more, the pairs are made on the fly,
             from samples that are kept on the device if they fit in the budget and read from the disk's cache if not.
     """
 
     lowest: int = -2
     highest: int = 2
-    zero: bool = True
     pairs: Literal["table", "on_the_fly", "none"] = "table"
     continuous: bool = False
+    zero: bool = True
     memory_budget_mib: float = 2048.0
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import cos, pi
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules import objectives
-from lightning_modules.networks import Decoder, EquivariantPitchEncoder, PitchAxis, PitchEncoder, TimbreEncoder
+from lightning_modules.networks import (
+    Decoder,
+    EquivariantPitchEncoder,
+    HarmonicComb,
+    PitchAxis,
+    PitchEncoder,
+    TimbreEncoder,
+)
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.recolouring import recoloured
 from lightning_modules.term_log import TermLog
@@ -30,15 +37,16 @@ class PitchAxisSettings:
     """How the pitch is read, and when that is learned.
 
     Attributes:
-        encoder: ``published``, or ``equivariant``: shifted by construction as its input is.
+        encoder: ``published``; ``equivariant``: shifted by construction as its input is; or ``comb``: equivariant, and
+            nothing is learned.
         margin: candidates on each side of the K categories, from which the categories are chosen when the axis has
-            been learned: those K neighbours that hold most of the training notes.
+            been learned: those K neighbours that hold most of the training notes. A comb's are where they are.
         epochs: so many epochs at the start learn the pitch encoder alone, from the terms of pairs (alignment,
             expected_shift, balance); then it is frozen and the rest is learned. 0 learns all at once.
         learning_rate: of these epochs; it falls as a cosine.
     """
 
-    encoder: Literal["published", "equivariant"] = "published"
+    encoder: Literal["published", "equivariant", "comb"] = "published"
     margin: int = 0
     epochs: int = 0
     learning_rate: float = 2e-3
@@ -48,7 +56,9 @@ class PitchAxisSettings:
         for name in ("margin", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.axis.{name} is {getattr(self, name)}; it must be 0 or more")
-        if self.margin and not self.epochs:
+        if self.epochs and self.encoder == "comb":
+            raise ValueError(f"model.axis.epochs is {self.epochs}: a comb has nothing to learn in them; set it to 0")
+        if self.margin and not self.epochs and self.encoder != "comb":
             raise ValueError(
                 f"model.axis.margin {self.margin} needs model.axis.epochs, after which categories are chosen"
             )
@@ -152,10 +162,11 @@ class PitchTimbreVAE(L.LightningModule):
         self.learning_rate, self.contrast_temperature = learning_rate, contrast_temperature
         self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
         self.pitch_encoder: PitchAxis
-        if axis.encoder == "equivariant":
-            self.pitch_encoder = EquivariantPitchEncoder(mel_hz, lowest_midi, n_pitches, axis.margin)
-        else:
+        if axis.encoder == "published":
             self.pitch_encoder = PitchEncoder(n_mels, n_pitches, width, axis.margin)
+        else:
+            kind = EquivariantPitchEncoder if axis.encoder == "equivariant" else HarmonicComb
+            self.pitch_encoder = kind(mel_hz, lowest_midi, n_pitches, axis.margin)
         if axis.epochs:
             self.candidate_mass: Tensor
             self.register_buffer("candidate_mass", torch.zeros(self.pitch_encoder.n_candidates))
@@ -349,7 +360,7 @@ class PitchTimbreVAE(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam, and the learning rates' schedules where there are any."""
-        groups = [{"params": list(self.parameters())}]
+        groups: list[dict[str, Any]] = [{"params": list(self.parameters())}]
         if self.axis.epochs:
             axis = list(self.pitch_encoder.parameters())
             rest = [p for name, p in self.named_parameters() if not name.startswith("pitch_encoder.")]
@@ -366,8 +377,8 @@ class PitchTimbreVAE(L.LightningModule):
         def axis_share(step: int) -> float:
             return AXIS_SCHEDULE.share(step, axis_steps)
 
-        shares = [rest_share, axis_share][: len(groups)]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
+        shares: list[Callable[[int], float]] = [rest_share, axis_share]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, shares[: len(groups)])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

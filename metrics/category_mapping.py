@@ -102,6 +102,19 @@ def mapped_correctly(
     return _correctly(*scored, known_categories, known_pitches[table.argmax(1)])
 
 
+def commonest_pitches(categories: Tensor, pitches: Tensor, n_categories: int) -> Tensor:
+    """The most frequent pitch of each category, (n_categories,), as :func:`mapped_accuracy` maps them; -1 for none.
+
+    Example:
+        >>> commonest_pitches(torch.tensor([0, 0, 0, 2]), torch.tensor([5, 7, 7, 3]), 3).tolist()
+        [7, -1, 3]
+    """
+    table, known_categories, known_pitches = _contingency(*_pair("categories", categories, "pitches", pitches))
+    found = torch.full((n_categories,), -1)
+    found[torch.from_numpy(known_categories)] = torch.from_numpy(known_pitches[table.argmax(1)])
+    return found
+
+
 class _Mapping(Metric):
     """Categories and true pitches of the scored notes and, if given, of the notes that the mapping is fitted on."""
 

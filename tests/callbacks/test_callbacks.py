@@ -152,7 +152,7 @@ def measured(callback: GenerationMetrics, module: Recorder, test: bool) -> tuple
     trainer = at_epoch(0, datamodule=SimpleNamespace(data_hash="hash"))
     callback.setup(trainer, module, "fit")  # type: ignore[arg-type]
     x, encoded = torch.tanh(torch.randn(40, F_MELS)), latents(40, torch.arange(40) % K)
-    batch = SimpleNamespace(x=x)
+    batch = SimpleNamespace(x=x, pitch=(torch.arange(40) + 1) % K, instrument=torch.arange(40) % 3)
     if test:
         callback.on_test_batch_end(trainer, module, encoded, batch, 0, 0)
         callback.on_test_batch_end(trainer, module, encoded, batch, 0, 1)  # the training notes are not scored
@@ -174,6 +174,27 @@ def test_generation_metrics_are_their_definitions(tmp_path: Path, classifiers: d
     p = torch.stack([posterior(frames).double().mean(0) for frames in module.decode_all_pitches(encoded.mu)])
     assert module.logged["published/cds"] == pytest.approx(consistency_diversity_score(p)[0], rel=1e-5)
     assert {"published/fid_rand", "honest/kid_rand", "honest/fid_real_halves"} <= module.logged.keys()
+    # The training notes here are the scored ones, in another order.
+    assert module.logged["honest/fid_real"] == pytest.approx(0, abs=1e-6)
+
+
+def test_swaps_are_judged_by_the_classifiers(
+    tmp_path: Path, classifiers: dict[str, NoteClassifier], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted over all pairs of notes, one by one, instead of drawn ones."""
+    module = Recorder()
+    everything = torch.cartesian_prod(torch.arange(40), torch.arange(40)).T
+    drawn = iter(everything)
+    monkeypatch.setattr(torch, "randint", lambda *args, **kwargs: next(drawn))
+    _, encoded = measured(GenerationMetrics(tmp_path), module, test=True)
+    right = {"pitch": 0, "instrument": 0}
+    for i, j in everything.T.tolist():
+        frame = module.decode(encoded.mu[i : i + 1], encoded.c[j : j + 1])
+        heard = {label: int(classifiers[label].posterior(frame).argmax()) for label in right}
+        right["pitch"] += heard["pitch"] == (j + 1) % K  # the training notes' pitch is their category and one
+        right["instrument"] += heard["instrument"] == i % 3
+    for label, count in right.items():
+        assert module.logged[f"honest/swap_{label}"] == pytest.approx(100 * count / 1600, abs=0.1)
 
 
 def test_an_epoch_measures_fewer_timbres_and_repeats(tmp_path: Path, classifiers: dict[str, NoteClassifier]) -> None:

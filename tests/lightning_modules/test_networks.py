@@ -6,10 +6,13 @@ import torch
 from scipy.fft import dct
 
 from datamodules.mel import MelSettings, mel_centres_hz
+from datamodules.note_pairs import NotePairs
+from datamodules.synthetic_tones import synthetic_tones
 from lightning_modules.networks import (
     BINS_A_SEMITONE,
     Decoder,
     EquivariantPitchEncoder,
+    HarmonicComb,
     PitchEncoder,
     TimbreEncoder,
     log_frequency_matrix,
@@ -73,6 +76,15 @@ def test_a_semitone_higher_is_a_candidate_higher() -> None:
     logits, shifted = encoder.candidates(low), encoder.candidates(high)
     torch.testing.assert_close(shifted[:, 25:125], logits[:, 20:120], atol=1e-5, rtol=1e-4)
     assert logits.std() > 100 * (shifted[:, 25:125] - logits[:, 20:120]).abs().max()
+
+
+def test_a_comb_hears_synthetic_tones(small_pairs: NotePairs) -> None:
+    midi = np.arange(36, 100)
+    frames = small_pairs.frames_of(synthetic_tones(midi, 22050, 7717, np.random.default_rng(5)))
+    comb = HarmonicComb(MEL_HZ, 24, 82, margin=28)
+    heard = comb(frames).argmax(-1).numpy() + 24
+    assert np.mean(heard == midi) > 0.95
+    assert not list(comb.parameters())
 
 
 def test_level_and_dynamic_range_do_not_move_an_equivariant_encoder() -> None:
