@@ -12,6 +12,8 @@ from torch import Tensor
 
 from metrics.absolute_pitch import is_octave_error, largest_instrument_offset, pitch_errors
 from metrics.category_mapping import mapped_accuracy, mapped_correctly, matched_accuracy, matched_correctly
+from metrics.floors import instrument_only_floor, random_category_floors
+from metrics.information import normalised_mutual_information, pitch_information_gap
 from metrics.latent_probe import probed_correctly
 
 
@@ -98,6 +100,9 @@ class LatentMetrics(L.Callback):
         if errors is not None:
             values["honest/instrument_offset"] = largest_instrument_offset(errors, scored[3])
             values["honest/calibration_agreement"] = 100 * float(pl_module.calibration_agreement)
+        values["published/nmi"] = 100 * normalised_mutual_information(scored[0], scored[1])
+        values["honest/pitch_gap"] = 100 * pitch_information_gap(scored[0], scored[2], scored[1])
+        values |= {f"honest/floor_{name}": 100 * value for name, value in _floors(scored, fitted, pl_module).items()}
         self.notes = pd.DataFrame(
             {"category": scored[0].numpy()} | {name.replace("/", "_"): each.astype(int) for name, each in right.items()}
         )
@@ -115,6 +120,17 @@ class LatentMetrics(L.Callback):
 
 def _gather(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     return tuple(torch.cat(column).cpu() for column in zip(*parts, strict=True))
+
+
+def _floors(scored: tuple[Tensor, ...], fitted: tuple[Tensor, ...], module: Any) -> dict[str, float]:
+    """What (category, pitch, z, instrument) of the notes score without knowledge, in [0, 1]."""
+    floors = random_category_floors(scored[1], fitted[1], module.n_pitches)
+    floors["instrument_only"] = instrument_only_floor(scored[3], scored[1], fitted[3], fitted[1])
+    order = torch.randperm(len(fitted[0]), generator=torch.Generator().manual_seed(0))
+    for name, label in (("pitch", 1), ("instrument", 3)):
+        probed = probed_correctly(scored[2], scored[label], fitted[2], fitted[label][order], select="fit")
+        floors[f"permuted_{name}"] = float(probed.double().mean())
+    return floors
 
 
 def _mapping(scored: tuple[Tensor, ...], fitted: tuple[Tensor, ...]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from experiments.claims import brief_lines, judge
 from experiments.comparisons import grid_rows, paper_rows
 from experiments.grid_files import rewrite
 from experiments.table import (
+    HONEST_GENERATION,
     HONEST_METRICS,
     PUBLISHED_METRICS,
     Spreads,
@@ -55,12 +56,12 @@ def publish(out: Path) -> None:
     import wandb
 
     here = spreads(selected(cells, "published", "best"), PUBLISHED_METRICS)
-    honest = spreads(selected(cells, "honest", "best"), HONEST_METRICS)
+    honest = spreads(selected(cells, "honest", "best"), (*HONEST_METRICS, *HONEST_GENERATION))
     last = spreads(selected(cells, "published", "last"), PUBLISHED_METRICS)
     paper = spreads(published_scores(), PUBLISHED_METRICS)
     tables = {
         "table/published": table_lines(PUBLISHED_METRICS, {"here": here, "paper": paper}),
-        "table/honest": table_lines(HONEST_METRICS, {"here": honest}),
+        "table/honest": table_lines((*HONEST_METRICS, *HONEST_GENERATION), {"here": honest}),
         "table/last_epoch": table_lines(PUBLISHED_METRICS, {"here": last}),
         "table/claims": brief_lines(judge(paper_rows(), grid_rows(out, cells))),
     }
