@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from datamodules.heard_pitch import Estimator, heard_pitches
 from datamodules.mel import FrameScale, MelSettings, log_mel, mel_centres_hz, mel_filters
 from datamodules.notes import SplitSettings, split_notes
 from datamodules.pitch_shift import context_reach, shifted_power
@@ -36,6 +37,7 @@ class NotePair(NamedTuple):
         semitones: (B,) the shifts.
         pitch: (B,) pitch labels, 0 for the lowest pitch of the data. Unsupervised objectives never read them.
         instrument: (B,) instrument labels. No objective reads them; the instrument classifier does.
+        heard: (B,) categories that a pitch estimator hears, -1 for none; ``None`` where none is asked.
     """
 
     x: Tensor
@@ -43,6 +45,7 @@ class NotePair(NamedTuple):
     semitones: Tensor
     pitch: Tensor
     instrument: Tensor
+    heard: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ class NotePairs(L.LightningDataModule):
             stop and name them, or drop them and say so.
         max_notes: keep this many notes, spread evenly over the table (smoke runs).
         batch_size: notes a batch.
-        cache_dir: where decoded audio is kept.
+        heard: a pitch estimator that is asked for each note's pitch, for rows that learn from it instead of a label.
+        cache_dir: where decoded audio, and what was heard, is kept.
         seed: seed of the order and the shifts; the CLI links it to ``seed_everything``.
         name: what the data is called in records and tables.
 
@@ -164,6 +168,7 @@ class NotePairs(L.LightningDataModule):
         on_bad_file: Literal["stop", "drop"] = "stop",
         max_notes: int | None = None,
         batch_size: int = 256,
+        heard: Literal["none", "pesto", "pyin"] = "none",
         cache_dir: Path = Path("~/.cache/pitch-timbre"),
         seed: int = 0,
         name: str = "notes",
@@ -176,6 +181,7 @@ class NotePairs(L.LightningDataModule):
         self.source, self.root = source, root.expanduser() if root else None
         self.waveform_settings, self.mel, self.shifts, self.split = waveforms, mel, shifts, split
         self.on_bad_file, self.batch_size, self.seed, self.name = on_bad_file, batch_size, seed, name
+        self.heard = heard
         self.cache_dir = cache_dir.expanduser()
         notes = apply_corrections(self.source.read_notes(self.root), corrections)
         if max_notes is not None and max_notes < len(notes):
@@ -191,6 +197,7 @@ class NotePairs(L.LightningDataModule):
         self._frames: Tensor | None = None
         self._context: Tensor | None = None
         self._labels: tuple[Tensor, Tensor] | None = None
+        self._heard: Tensor | None = None
 
     def _check_pitches(self) -> None:
         lowest, highest = self.pitch_range
@@ -270,6 +277,16 @@ class NotePairs(L.LightningDataModule):
         pitch = torch.tensor(self.notes.midi.to_numpy() - self.pitch_range[0])
         instrument = torch.tensor([self.instruments.index(name) for name in self.notes.instrument])
         self._labels = (pitch, instrument)
+        if self.heard != "none":
+            self._heard = self._heard_categories(self.heard)
+
+    def _heard_categories(self, estimator: Estimator) -> Tensor:
+        """(N,) categories of the pitches that an estimator hears at the frame's instant; -1 for none, or outside."""
+        assert self._waveforms is not None
+        instant = self.mel.centre(self.waveform_settings.sample_rate)
+        midi = torch.from_numpy(heard_pitches(self._waveforms, estimator, instant, self.cache_dir)).round()
+        category = midi - self.lowest_midi
+        return category.where((category >= 0) & (category < self.n_pitches), -1).long()
 
     @property
     def _reach(self) -> int:
@@ -412,16 +429,18 @@ class NotePairs(L.LightningDataModule):
             self._move(indices.device)
         x = self._frames_of(indices, self._origin)
         pitch, instrument = (labels.index_select(0, indices) for labels in self._labels)
+        heard = None if self._heard is None else self._heard.index_select(0, indices)
         if self.shifts.pairs == "none":
-            return NotePair(x, None, semitones, pitch, instrument)
+            return NotePair(x, None, semitones, pitch, instrument, heard)
         if self.shifts.pairs == "table":
-            return NotePair(x, self._frames_of(indices, semitones - self.shifts.lowest), semitones, pitch, instrument)
+            shifted = self._frames_of(indices, semitones - self.shifts.lowest)
+            return NotePair(x, shifted, semitones, pitch, instrument, heard)
         if self._context is None:
             samples = self._samples(indices.numpy(force=True)).to(indices.device)
         else:
             samples = self._context.index_select(0, indices)
         shifted = self.scale.normalise(self._log_mel(samples, semitones))
-        return NotePair(x, shifted, semitones, pitch, instrument)
+        return NotePair(x, shifted, semitones, pitch, instrument, heard)
 
     def frames_of(self, samples: np.ndarray) -> Tensor:
         """Frames (N, F) of other sounds (N, T) at the notes' sample rate, made as the notes' are."""
@@ -444,6 +463,7 @@ class NotePairs(L.LightningDataModule):
         self._frames = self._frames.to(device)
         self._labels = (self._labels[0].to(device), self._labels[1].to(device))
         self._context = None if self._context is None else self._context.to(device)
+        self._heard = None if self._heard is None else self._heard.to(device)
 
 
 def _normalised(frames: Tensor, scale: FrameScale) -> Tensor:

@@ -36,6 +36,7 @@ from experiments.base_config import BaseConfigFile, check_row, trust_own_classes
 from experiments.endings import EXIT_BAD_INPUT, EXIT_FAILED, one_line, one_line_errors
 from experiments.grid import CONFIGS, GRID_KEY
 from lightning_modules.note_classifier import NoteClassifier
+from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
 
 CATEGORIES = "categories.csv"
 """In a run's folder: category and pitch (0 for the lowest of the data) of each training note at the best checkpoint."""
@@ -156,6 +157,8 @@ class PitchTimbreCLI(LightningCLI):
     def before_test(self) -> None:
         """Prepare the data and, for a row, its evaluation classifiers."""
         with one_line_errors():
+            if isinstance(self.model, PitchTimbreVAE) and self.model.weights.heard and self.datamodule.heard == "none":
+                raise ValueError("weights.heard learns from an estimator, and data.heard is none: give pesto or pyin")
             self._check_checkpoint()
             self.datamodule.setup()
             if self.subcommand == "test" and self.settings.ckpt_path:

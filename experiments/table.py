@@ -260,7 +260,7 @@ def chosen_seeds(cells: pd.DataFrame) -> list[str]:
         return []
     lines = []
     for row, runs in honest.dropna(subset=["calibration_agreement"]).groupby("row", sort=False):
-        best = runs.loc[runs["calibration_agreement"].idxmax()]
+        best = runs.sort_values("calibration_agreement", ascending=False, kind="stable").iloc[0]
         lines.append(
             f"- {row_label(str(row))}: seed {best['seed']} (agreement {best['calibration_agreement']:.1f} %): "
             f"ACC {best['acc']:.1f}, ACC_abs {best['acc_abs']:.1f}"

@@ -218,7 +218,7 @@ class EquivariantPitchEncoder(LogFrequencyAxis):
         lowest_midi: int,
         n_pitches: int,
         margin: int = 28,
-        hidden: tuple[int, int] = (48, 24),
+        hidden: tuple[int, int] = (96, 48),
     ) -> None:
         super().__init__(mel_hz, lowest_midi, n_pitches, margin)
         self.windows = nn.Conv1d(1, hidden[0], WINDOW, stride=BINS_A_SEMITONE)

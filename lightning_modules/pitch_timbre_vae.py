@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import cos, pi
 from typing import Any, Literal, NamedTuple
 
@@ -96,7 +97,7 @@ AXIS_SCHEDULE = LearningRateSchedule(final_share=0.02)
 
 
 class Latents(NamedTuple):
-    """The posteriors of B frames and a draw from them.
+    """The posteriors of B frames and a draw from them; what is read of the pitch may be of the first ones alone.
 
     Attributes:
         mu: (B, L) mean of q(z|x).
@@ -132,6 +133,9 @@ class PitchTimbreVAE(L.LightningModule):
         learning_rate: of Adam; the peak, where the schedule changes it.
         contrast_temperature: tau of NT-Xent.
         axis: how the pitch is read.
+        elbo_of: whose ELBO is maximised: of the ``pair``, as published, or of the ``note`` alone. A shifted note's
+            envelope is shifted with it, as no instrument's is: a decoder that makes those too makes them from the
+            prior.
         schedule: how the learning rate goes.
         amsgrad: whether Adam is AMSGrad, as published; it keeps the first steps' large gradients for ever, and an axis
             of pitch does not leave its plateau.
@@ -149,6 +153,7 @@ class PitchTimbreVAE(L.LightningModule):
         learning_rate: float = 1e-4,
         contrast_temperature: float = 0.5,
         axis: PitchAxisSettings = PitchAxisSettings(),
+        elbo_of: Literal["pair", "note"] = "pair",
         schedule: LearningRateSchedule = LearningRateSchedule(),
         amsgrad: bool = True,
         mel_hz: Sequence[float] = (),
@@ -158,6 +163,7 @@ class PitchTimbreVAE(L.LightningModule):
         if axis.epochs and not weights.alignment:
             raise ValueError(f"model.axis.epochs is {axis.epochs}: they learn from weights.alignment, which is 0")
         self.weights, self.axis, self.schedule, self.amsgrad = weights, axis, schedule, amsgrad
+        self.elbo_of = elbo_of
         self.n_pitches, self.n_mels, self.n_latent = n_pitches, n_mels, n_latent
         self.learning_rate, self.contrast_temperature = learning_rate, contrast_temperature
         self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
@@ -179,10 +185,15 @@ class PitchTimbreVAE(L.LightningModule):
         self.register_buffer("calibration_agreement", torch.tensor(torch.nan))
         self.terms_log = TermLog(self)
 
-    def encode(self, x: Tensor) -> Latents:
-        """(B, F) frames to their posteriors; draws when training, the means and modes when evaluating."""
+    def encode(self, x: Tensor, n_pitch: int | None = None) -> Latents:
+        """(B, F) frames to their posteriors; draws when training, the means and modes when evaluating.
+
+        Args:
+            x: the frames.
+            n_pitch: read the pitch of the first so many alone.
+        """
         mu, logvar = self.timbre_encoder(x)
-        candidates = self.pitch_encoder.candidates(x)
+        candidates = self.pitch_encoder.candidates(x[:n_pitch])
         logits = self.pitch_encoder.categories(candidates)
         inside = logits.amax(-1) >= candidates.amax(-1)
         if not self.training:
@@ -225,18 +236,20 @@ class PitchTimbreVAE(L.LightningModule):
         w, x, x_shifted = self.weights, batch.x, batch.x_shifted
         # One pass over both views: the only difference to two passes is whose statistics a batch is normalised by.
         views = x if x_shifted is None else torch.cat([x, x_shifted])
-        n_views = len(views) // len(x)
-        both = self.encode(views)
+        asks_pitch = self.elbo_of == "pair" or w.cycle or w.surrogate or (w.alignment and not self.axis.epochs)
+        both = self.encode(views, None if asks_pitch else len(x))
+        note, *rest = (Latents(*parts) for parts in zip_longest(*(part.split(len(x)) for part in both)))
+        made, frames = (both, views) if self.elbo_of == "pair" else (note, x)
+        n_views = len(frames) // len(x)
         # A note that was shifted out of the categories has none that it could be decoded from.
-        counted = both.inside if self.axis.margin else None
-        note, *rest = (Latents(*parts) for parts in zip(*(part.split(len(x)) for part in both), strict=True))
+        counted = made.inside if self.axis.margin else None
         terms = {
-            "reconstruction": n_views * objectives.reconstruction(self.decode(both.z, both.c), views, counted),
-            "kl_z": n_views * objectives.kl_z(both.mu, both.logvar, counted),
-            "kl_c": n_views * objectives.kl_c(both.logits),
+            "reconstruction": n_views * objectives.reconstruction(self.decode(made.z, made.c), frames, counted),
+            "kl_z": n_views * objectives.kl_z(made.mu, made.logvar, counted),
+            "kl_c": n_views * objectives.kl_c(made.logits),
         }
         if w.aggregate:
-            terms["aggregate"] = objectives.aggregate(both.z)
+            terms["aggregate"] = objectives.aggregate(made.z)
         if w.leakage:
             terms["leakage"] = objectives.leakage(note.mu, objectives.expected_category(note.logits.softmax(-1)))
         if w.prior_frames:
@@ -245,6 +258,8 @@ class PitchTimbreVAE(L.LightningModule):
             terms["cross_swap"] = self._cross_swap(note)
         if w.supervised:
             terms["supervised"] = objectives.supervised(note.logits, batch.pitch)
+        if w.heard:
+            terms["heard"] = objectives.heard(note.logits, batch.heard)
         for shifted in rest:
             if w.regression:
                 terms["regression"] = objectives.regression(note.z, shifted.z)

@@ -17,7 +17,12 @@ def batch(n: int = 16, shifted: bool = True) -> NotePair:
     torch.manual_seed(1)
     x = torch.rand(n, 64) * 2 - 1
     return NotePair(
-        x, x.roll(1, 1) if shifted else None, torch.randint(-2, 3, (n,)), torch.arange(n) % 20, torch.arange(n) % 3
+        x,
+        x.roll(1, 1) if shifted else None,
+        torch.randint(-2, 3, (n,)),
+        torch.arange(n) % 20,
+        torch.arange(n) % 3,
+        torch.arange(n) % 21 - 1,
     )
 
 
@@ -56,9 +61,19 @@ def test_elbo_terms_are_summed_over_both_views() -> None:
         torch.testing.assert_close(both[name], first[name] + second[name])
 
 
+def test_the_elbo_may_be_of_the_note_alone() -> None:
+    module, pair = model(ObjectiveWeights(regression=1)).eval(), batch()
+    module.elbo_of = "note"
+    found, _ = module.objective_terms(pair)
+    alone, _ = module.objective_terms(pair._replace(x_shifted=None))
+    for name in ("reconstruction", "kl_z", "kl_c"):
+        torch.testing.assert_close(found[name], alone[name])
+    assert found["regression"] > 0
+
+
 def test_without_a_pair_only_the_elbo_and_labels_are_left() -> None:
     terms, _ = model().objective_terms(batch(shifted=False))
-    alone = {"cross_swap", "leakage", "aggregate", "prior_frames"}
+    alone = {"heard", "cross_swap", "leakage", "aggregate", "prior_frames"}
     assert set(terms) == {"reconstruction", "kl_z", "kl_c", "supervised"} | alone
 
 
