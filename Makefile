@@ -21,7 +21,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help setup test test-slow lint smoke reproduce-table dashboard bench growth clean
+.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study dashboard bench growth clean
 
 help: ## list the targets
 	@echo "Targets:"
@@ -56,6 +56,13 @@ smoke: $(READY) ## the whole path on a tiny subset: two epochs, classifiers, eve
 
 reproduce-table: $(READY) ## train the rows and print the nine-row table (variables below)
 	@$(RUN) experiments grid --rows $(foreach row,$(ROWS),'$(row)') --seeds '$(SEEDS)' \
+		$(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATA),--data '$(DATA)') \
+		--out '$(OUT)' $(if $(ARGS),-- $(ARGS))
+
+capacity-study: OUT = runs/capacity
+capacity-study: SEEDS = 1
+capacity-study: $(READY) ## draw accuracy, leakage and CDS against K and against the weight of pairs (SEEDS EPOCHS JOBS DATA ARGS)
+	@$(RUN) experiments capacity --seeds '$(SEEDS)' \
 		$(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATA),--data '$(DATA)') \
 		--out '$(OUT)' $(if $(ARGS),-- $(ARGS))
 

@@ -263,7 +263,7 @@ def draw_pitch_matrix(
     Args:
         fitted: (categories, pitches) of the training notes, (M,) each, pitches counted from the lowest.
         scored: the same of the scored notes.
-        n_pitches: K.
+        n_pitches: how many pitches or categories there are, whichever is more.
         lowest: MIDI pitch of the lowest.
     """
     counts = [_counts(*labels, n_pitches) for labels in (fitted, scored)]
@@ -361,6 +361,9 @@ def draw_curves(
             for place, log in reversed(list(enumerate(seeds))):
                 _draw_curve(axes, log, panel, name if place == 0 else None, styles.get(name, {}))
         axes.set(title=panel.title, xlabel="epoch", ylabel=panel.axis)
+        low, high = axes.get_ylim()
+        if high - low < LEAST_RISE:  # of a frozen encoder, whose curve is rounding noise
+            axes.set_ylim(low - LEAST_RISE, high + LEAST_RISE)
         axes.grid(color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         if alone is not None and (woken := waking_epoch(alone)) is not None:

@@ -7,7 +7,6 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-import librosa
 import lightning as L
 import numpy as np
 import pandas as pd
@@ -78,7 +77,8 @@ class RunFigures(L.Callback):
         self, data: Any, module: Any, scored: tuple[Tensor, ...], training: tuple[Tensor, ...]
     ) -> dict[str, Figure]:
         x, mu, category, pitch, instrument = scored
-        lowest, units = data.pitch_range[0], frame_units(data)
+        lowest, units = data.lowest_midi, frame_units(data)
+        most = max(module.n_pitches, data.n_pitches)
         names = [(data.instruments[i], lowest + int(p)) for i, p in zip(instrument, pitch, strict=True)]
 
         def decode(z: Tensor, categories: Tensor) -> np.ndarray:
@@ -100,7 +100,7 @@ class RunFigures(L.Callback):
                 mu.numpy(), instrument.numpy(), lowest + pitch.numpy(), data.instruments
             ),
             "pitch_matrix": figures.draw_pitch_matrix(
-                (training[2].numpy(), training[3].numpy()), (category.numpy(), pitch.numpy()), module.n_pitches, lowest
+                (training[2].numpy(), training[3].numpy()), (category.numpy(), pitch.numpy()), most, lowest
             ),
         }
         if pairs := seeds[: len(seeds) // 2 * 2]:
@@ -120,8 +120,7 @@ class RunFigures(L.Callback):
 
 def frame_units(data: Any) -> FrameUnits:
     """What the frames of a :class:`datamodules.note_pairs.NotePairs` stand for."""
-    edges = librosa.mel_frequencies(data.mel.n_mels + 2, fmin=data.mel.fmin_hz, fmax=data.mel.fmax_hz)
-    return FrameUnits(edges[1:-1], 10 / log(10) * (data.scale.high - data.scale.low))
+    return FrameUnits(np.array(data.mel_hz), 10 / log(10) * (data.scale.high - data.scale.low))
 
 
 def choose_seeds(instruments: Sequence[int], pitches: Sequence[int]) -> list[int]:

@@ -17,6 +17,10 @@ def main(argv: list[str] | None = None) -> int:
         from experiments import grid_files
 
         return grid_files.main(rest)
+    if command == "capacity":
+        from experiments import capacity
+
+        return capacity.main(rest)
     if command == "report":
         from experiments import report
 

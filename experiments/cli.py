@@ -178,6 +178,13 @@ class PitchTimbreCLI(LightningCLI):
     def before_fit(self) -> None:
         """Prepare as for a test; go on from the last checkpoint where the same run was stopped."""
         run_dir = self.settings.run_dir
+        axis_epochs, epochs = getattr(getattr(self.model, "axis", None), "epochs", 0), self.trainer.max_epochs
+        with one_line_errors():
+            if epochs is not None and 0 < epochs <= axis_epochs:
+                raise ValueError(
+                    f"model.axis.epochs is {axis_epochs} and trainer.max_epochs {epochs}: nothing but the axis of "
+                    "pitch would be learned; lower the first or raise the second"
+                )
         if self._wandb_runs:
             with one_line_errors():
                 wandb_mode()  # refused before anything is trained

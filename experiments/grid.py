@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -59,6 +59,19 @@ class BadInputError(ValueError):
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A row that is another one with some settings changed.
+
+    Attributes:
+        of: the row configuration that it is made from.
+        words: arguments of its fits.
+    """
+
+    of: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class GridSettings:
     """What a grid runs.
 
@@ -72,6 +85,7 @@ class GridSettings:
         data: a data configuration that replaces the default notes.
         extra: more arguments for every cell's ``fit``.
         index: run this cell of the list alone.
+        variants: rows that have no configuration of their own, by name.
     """
 
     rows: tuple[str, ...] = tuple(PUBLISHED_ROWS)
@@ -82,6 +96,11 @@ class GridSettings:
     data: Path | None = None
     extra: tuple[str, ...] = ()
     index: int | None = None
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+
+    def variant(self, row: str) -> Variant:
+        """What a row is made from; its own configuration, if it is no variant."""
+        return self.variants.get(row, Variant(row))
 
 
 def code_files() -> list[Path]:
@@ -127,7 +146,7 @@ def _is_row(file: Path) -> bool:
 def list_cells(settings: GridSettings, data_hash: str) -> list[Cell]:
     """The cells in the order in which they run: seed 0 of every row first, so that a one-seed table stands early."""
     keys = {row: cell_key(row, settings, data_hash) for row in settings.rows}
-    epochs = {row: settings.epochs or configured_epochs(row) for row in settings.rows}
+    epochs = {row: settings.epochs or configured_epochs(settings.variant(row).of) for row in settings.rows}
     return [
         Cell(row, seed, settings.out / row / f"seed_{seed}", epochs[row], keys[row])
         for seed in range(settings.seeds)
@@ -137,12 +156,13 @@ def list_cells(settings: GridSettings, data_hash: str) -> list[Cell]:
 
 def cell_key(row: str, settings: GridSettings, data_hash: str) -> str:
     """A hash of all that a cell's result depends on, but for its seed."""
+    variant = settings.variant(row)
     parts = {
-        "row": with_bases(CONFIGS / f"{row}.yaml"),
+        "row": with_bases(CONFIGS / f"{variant.of}.yaml"),
         "data": with_bases(settings.data) if settings.data else None,
         "notes": data_hash,
         "epochs": settings.epochs,
-        "extra": settings.extra,
+        "extra": (*variant.words, *settings.extra),
         "code": code_hash(),
     }
     return sha256(json.dumps(parts).encode()).hexdigest()
@@ -179,11 +199,13 @@ def configured_epochs(row: str) -> int:
 def fit_words(settings: GridSettings, cell: Cell) -> list[str]:
     """The command line that trains one cell."""
     epochs = [] if settings.epochs is None else ["--trainer.max_epochs", str(settings.epochs)]
+    variant = settings.variant(cell.row)
     return [
-        *("fit", "--config", str(CONFIGS / f"{cell.row}.yaml")),
+        *("fit", "--config", str(CONFIGS / f"{variant.of}.yaml")),
         *data_words(settings),
         *("--seed_everything", str(cell.seed), "--run_dir", str(cell.run_dir)),
         *epochs,
+        *(("--row", cell.row, *variant.words) if cell.row in settings.variants else ()),
         *settings.extra,
     ]
 
@@ -497,7 +519,7 @@ def check(settings: GridSettings) -> None:
         BadInputError: an unknown row, no row, no seed, no data file, a folder that cannot be written, ...
     """
     known = known_rows()
-    unknown = [row for row in settings.rows if row not in known]
+    unknown = [row for row in settings.rows if settings.variant(row).of not in known]
     if unknown or not settings.rows:
         raise BadInputError(f"unknown row {', '.join(unknown) or '(none given)'}; known rows: {' '.join(known)}")
     for name, number in (("seeds", settings.seeds), ("epochs", settings.epochs), ("jobs", settings.jobs)):

@@ -126,7 +126,8 @@ class PitchTimbreVAE(L.LightningModule):
 
     Args:
         weights: how much each term counts.
-        n_pitches: K, pitch categories; the CLI takes it from the data.
+        n_pitches: the pitches of the data; the CLI takes it from there.
+        n_categories: K, pitch categories; as many as there are pitches if not given.
         n_mels: F, mel bands; the CLI takes it from the data.
         n_latent: L, dimensions of z.
         width: features of each hidden layer.
@@ -147,6 +148,7 @@ class PitchTimbreVAE(L.LightningModule):
         self,
         weights: ObjectiveWeights = ObjectiveWeights(),  # noqa: B008 - frozen
         n_pitches: int = 82,
+        n_categories: int | None = None,
         n_mels: int = 256,
         n_latent: int = 8,
         width: int = 512,
@@ -162,6 +164,13 @@ class PitchTimbreVAE(L.LightningModule):
         super().__init__()
         if axis.epochs and not weights.alignment:
             raise ValueError(f"model.axis.epochs is {axis.epochs}: they learn from weights.alignment, which is 0")
+        if n_categories is not None:
+            if n_categories < 2 or (weights.supervised and n_categories < n_pitches):
+                raise ValueError(
+                    f"model.n_categories is {n_categories}; give at least 2, and {n_pitches} (one a pitch) for labels"
+                )
+            lowest_midi -= (n_categories - n_pitches) // 2  # the categories stay in the middle of the pitches
+            n_pitches = n_categories
         self.weights, self.axis, self.schedule, self.amsgrad = weights, axis, schedule, amsgrad
         self.elbo_of = elbo_of
         self.n_pitches, self.n_mels, self.n_latent = n_pitches, n_mels, n_latent

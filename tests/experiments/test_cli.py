@@ -119,12 +119,17 @@ def test_seeds_differ_and_a_seed_repeats(fit: Callable[..., None], tmp_path: Pat
     assert not same(weights(tmp_path / "a", "best"), weights(tmp_path / "c", "best"))
 
 
-@pytest.mark.parametrize("row", ["sharp", *(f"m{i}" for i in range(8))])
+UNSUPERVISED = ["sharp", *(f"m{i}" for i in range(8)), "m7_swap", "m7_comb"]
+
+
+@pytest.mark.parametrize("row", UNSUPERVISED)
 def test_poisoned_labels_change_nothing_of_an_unsupervised_row(
     row: str, fit: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Training, and the choice of the checkpoint, are the same bits when every label is wrong."""
     words = ["--trainer.max_epochs", "3", "--data.batch_size", "16", "--data.split.validation_share", "0.25"]
+    if row in ("m7", "m7_swap"):
+        words += ["--model.axis.epochs", "1"]  # both stages are trained
     fit(tmp_path / "clean", *words, config=row)
     pairs = NotePairs.pairs
 
@@ -268,3 +273,30 @@ def test_bf16_is_taken_only_where_the_processor_has_it(flag: str, there: bool, m
     flags = {"architecture": "any", "avx512_bf16": False, "amx_bf16": False} | {flag: True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
     assert has_bf16_arithmetic() is there
+
+
+@pytest.mark.parametrize("k", [11, 40])
+def test_there_may_be_fewer_or_more_categories_than_pitches(k: int, fit: Callable[..., None], tmp_path: Path) -> None:
+    words = ["--model.n_categories", str(k), "--model.axis.epochs", "1", "--trainer.max_epochs", "2"]
+    fit(tmp_path, *words, "--data.batch_size", "16", "--data.split.validation_share", "0.25", config="m7")
+    scores = json.loads((tmp_path / "metrics.json").read_text())["best"]["published"]
+    assert 1 <= scores["cds"] <= k
+    assert weights(tmp_path)["decoder.first.weight"].shape[1] == 8 + k
+
+
+def test_epochs_of_the_axis_alone_are_refused(
+    fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path, "--trainer.max_epochs", "20", config="m7")
+    assert ended.value.code == 2
+    assert "model.axis.epochs is 60 and trainer.max_epochs 20: nothing but the axis" in capsys.readouterr().err
+
+
+def test_a_row_that_learns_from_an_estimator_needs_one(
+    fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path, "--data.heard", "none", config="pesto")
+    assert ended.value.code == 2
+    assert "weights.heard learns from an estimator, and data.heard is none" in capsys.readouterr().err

@@ -45,9 +45,9 @@ def callbacks_config(file: Path, **stopping: Any) -> str:
     return str(file)
 
 
-def words(home: Path, run_dir: Path, *more: str) -> list[str]:
+def words(home: Path, run_dir: Path, *more: str, config: str = "smoke") -> list[str]:
     """A small fit, in four epochs."""
-    configs = ["--config", str(CONFIGS / "smoke.yaml"), "--config", callbacks_config(home / "callbacks.yaml")]
+    configs = ["--config", str(CONFIGS / f"{config}.yaml"), "--config", callbacks_config(home / "callbacks.yaml")]
     shared = ["--classifier_dir", str(home / "classifiers"), "--data.cache_dir", str(home / "cache")]
     size = ["--data.max_notes", "64", "--data.source.instruments", "[oboe,cello,flute]", "--trainer.max_epochs", "4"]
     return [*configs, *shared, *size, "--run_dir", str(run_dir), *more]
@@ -55,8 +55,8 @@ def words(home: Path, run_dir: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def fit(home: Path) -> Iterator[Callable[..., None]]:
-    def run(run_dir: Path, *more: str) -> None:
-        main(["fit", *words(home, run_dir, *more)])
+    def run(run_dir: Path, *more: str, config: str = "smoke") -> None:
+        main(["fit", *words(home, run_dir, *more, config=config)])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
@@ -141,6 +141,29 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
     assert "going on from" in capsys.readouterr().out
     assert result(moved) == result(whole)
     assert not leftovers(moved)
+
+
+def test_a_run_of_two_stages_goes_on_in_either(
+    fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row m7: stopped while the axis of pitch is learned, in the step after it was frozen, and in a validation."""
+    settings = ["--model.axis.epochs", "2", "--data.batch_size", "16", "--data.split.validation_share", "0.25"]
+    fit(tmp_path / "whole", *settings, config="m7")
+    for owner, name, epoch in (
+        (LatentMetrics, "on_train_batch_end", 1),
+        (LatentMetrics, "on_train_batch_end", 2),
+        (PitchTimbreVAE, "validation_step", 3),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_once(patch, owner, name, epoch)
+            with pytest.raises(PowerCutError):
+                fit(tmp_path / "stopped", *settings, config="m7")
+    capsys.readouterr()
+    fit(tmp_path / "stopped", *settings, config="m7")
+    assert "going on from" in capsys.readouterr().out
+    assert result(tmp_path / "stopped") == result(tmp_path / "whole")
+    weights = read_checkpoint(tmp_path / "whole" / "checkpoints" / "last.ckpt")["state_dict"]
+    assert weights["candidate_mass"].sum() > 0
 
 
 def test_a_run_that_had_stopped_early_trains_no_further(

@@ -207,6 +207,8 @@ def test_what_cannot_be_learned_is_refused() -> None:
         PitchTimbreVAE(axis=PitchAxisSettings(epochs=3))
     with pytest.raises(ValueError, match=r"model\.axis\.margin 28 needs model\.axis\.epochs"):
         PitchAxisSettings(margin=28)
+    with pytest.raises(ValueError, match=r"model\.n_categories is 10; .* 20 \(one a pitch\) for labels"):
+        PitchTimbreVAE(ObjectiveWeights(supervised=1), n_pitches=20, n_categories=10)
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         LearningRateSchedule(final_share=2)
 
