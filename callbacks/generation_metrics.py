@@ -70,6 +70,10 @@ class GenerationMetrics(L.Callback):
                 )
             self._classifiers[label] = NoteClassifier.load(file, data_hash)
 
+    def fingerprints(self) -> dict[str, str]:
+        """Label -> hash of the classifier that judges it."""
+        return {label: classifier.fingerprint() for label, classifier in self._classifiers.items()}
+
     def _due(self, trainer: L.Trainer) -> bool:
         return trainer.current_epoch % self.every_n_epochs == 0
 

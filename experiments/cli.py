@@ -26,7 +26,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf.errors import OmegaConfBaseException
 
 from callbacks.checkpoints import read_checkpoint, resume_point, write_checkpoint
-from callbacks.generation_metrics import classifier_file
+from callbacks.generation_metrics import GenerationMetrics, classifier_file
 from callbacks.latent_metrics import LatentMetrics
 from callbacks.run_record import RunRecord, write_json
 from callbacks.wandb_run import WandbRun, wandb_mode
@@ -281,6 +281,7 @@ class PitchTimbreCLI(LightningCLI):
         content = {
             **self._callback(RunRecord).facts(self.trainer),
             "epochs": epochs,
+            "judged_by": " ".join(self._callback(GenerationMetrics).fingerprints().values()),
             "grid_key": os.environ.get(GRID_KEY),
             **scores,
         }

@@ -273,7 +273,7 @@ def header(cells: pd.DataFrame) -> list[str]:
     if cells.empty:
         return ["No cell is finished yet."]
     runs = cells.drop_duplicates(["row", "seed"])
-    facts = ["data", "data_hash", "machine", "precision", "epochs", "wall_s"]
+    facts = ["data", "data_hash", "judged_by", "machine", "precision", "epochs", "wall_s"]
     runs = runs.reindex(columns=[*runs.columns.difference(facts), *facts])
     data = sorted({f"{name} ({key})" for name, key in zip(runs["data"], runs["data_hash"], strict=True)})
     epochs = (runs["epochs"].min(), runs["epochs"].max())
@@ -286,6 +286,8 @@ def header(cells: pd.DataFrame) -> list[str]:
     ]
     if len(data) > 1:
         lines.append("- **The cells here are of different data: do not compare them.**")
+    elif runs["judged_by"].nunique() > 1:
+        lines.append("- **The cells here were judged by different classifiers: do not compare what they generate.**")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +109,14 @@ class NoteClassifier(L.LightningModule):
                 "delete it to train a new one"
             )
         return classifier.eval().requires_grad_(False)
+
+    def fingerprint(self) -> str:
+        """A hash of all weights: whether two runs were judged by the same classifier."""
+        digest = sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def kept(self, data_hash: str) -> dict[str, Any]:
         """What a file holds that :meth:`load` reads."""

@@ -127,7 +127,6 @@ class PitchTimbreVAE(L.LightningModule):
     Args:
         weights: how much each term counts.
         n_pitches: the pitches of the data; the CLI takes it from there.
-        n_categories: K, pitch categories; as many as there are pitches if not given.
         n_mels: F, mel bands; the CLI takes it from the data.
         n_latent: L, dimensions of z.
         width: features of each hidden layer.
@@ -141,14 +140,14 @@ class PitchTimbreVAE(L.LightningModule):
         amsgrad: whether Adam is AMSGrad, as published; it keeps the first steps' large gradients for ever, and an axis
             of pitch does not leave its plateau.
         mel_hz: (F,) centre frequencies of the mel bands, Hz; the CLI takes them from the data.
-        lowest_midi: the lowest MIDI pitch asked for, with K; the CLI takes it from the data.
+        lowest_midi: the lowest MIDI pitch asked for; the CLI takes it from the data.
+        n_categories: K, pitch categories; as many as there are pitches if not given.
     """
 
     def __init__(
         self,
         weights: ObjectiveWeights = ObjectiveWeights(),  # noqa: B008 - frozen
         n_pitches: int = 82,
-        n_categories: int | None = None,
         n_mels: int = 256,
         n_latent: int = 8,
         width: int = 512,
@@ -160,6 +159,7 @@ class PitchTimbreVAE(L.LightningModule):
         amsgrad: bool = True,
         mel_hz: Sequence[float] = (),
         lowest_midi: int = 24,
+        n_categories: int | None = None,
     ) -> None:
         super().__init__()
         if axis.epochs and not weights.alignment:

@@ -62,7 +62,7 @@ def cases(takes: list[int]) -> list[Case]:
     ]
 
 
-def measure_case(case: Case, cache: Path, folder: Path) -> dict[str, Any]:
+def measure_case(case: Case, cache: Path) -> dict[str, Any]:
     """Prepare the notes, train a little, test; what each took. For a process of its own."""
     from experiments.bench import one_thread
 
@@ -96,7 +96,7 @@ def measure_case(case: Case, cache: Path, folder: Path) -> dict[str, Any]:
     }
     del data
     words = ["--data.source.init_args.takes", str(case.takes), "--data.cache_dir", str(cache)]
-    words += ["--data.split.kind", "grouped", "--classifier_dir", str(folder)]
+    words += ["--data.split.kind", "grouped"]
     words += ["--data.pitch_range", "[0,127]"] if pitch_range else []
     words += [] if case.budget_mib is None else ["--data.shifts.memory_budget_mib", str(case.budget_mib)]
     with built(ROW, EPOCHS.get(case.takes, 1), *words, trained_classifiers=False) as cli:
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if given.one:
         one = json.loads(given.one)
-        print(json.dumps(measure_case(Case(**one["case"]), Path(one["cache"]), Path(one["folder"]))))
+        print(json.dumps(measure_case(Case(**one["case"]), Path(one["cache"]))))
         return 0
     from callbacks.run_record import machine, write_json
 
@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="growth-") as cache:
         for case in track(cases(given.takes), "growth"):
             rendered = not any(row["takes"] == case.takes for row in rows)
-            one = {"case": asdict(case), "cache": cache, "folder": f"{cache}/classifiers"}
+            one = {"case": asdict(case), "cache": cache}
             words = [sys.executable, "-m", "experiments", "growth", "--one", json.dumps(one)]
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:

@@ -44,8 +44,8 @@ def built(row: str, epochs: int, *settings: str, trained_classifiers: bool = Tru
         row: whose configuration it is.
         epochs: how many to train.
         settings: further words of the command line.
-        trained_classifiers: train the evaluation classifiers that are missing; or else write some that know nothing,
-            whose use costs the same.
+        trained_classifiers: train the evaluation classifiers that are missing; or else use some that know nothing,
+            whose use costs the same, in a folder of their own: runs that count must never find them.
     """
     from experiments.cli import PitchTimbreCLI  # the start-up that another part measures
 
@@ -54,6 +54,8 @@ def built(row: str, epochs: int, *settings: str, trained_classifiers: bool = Tru
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, open(os.devnull, "w") as nowhere:
             words = ["--run_dir", f"{folder}/{row}", "--trainer.max_epochs", str(epochs), *settings]
+            if not trained_classifiers:
+                words += ["--classifier_dir", f"{folder}/classifiers"]
             words += ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
             with redirect_stdout(nowhere), redirect_stderr(nowhere):
                 cli = PitchTimbreCLI(["--config", str(CONFIGS / f"{row}.yaml"), *words], run=False)

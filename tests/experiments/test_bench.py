@@ -150,7 +150,7 @@ def test_the_command_prints_its_table_and_writes_it(
 def test_a_size_of_the_growth_figure_is_measured(tmp_path: Path) -> None:
     rows = []
     for case in (growth.Case(1), growth.Case(1, budget_mib=0.0)):
-        found = growth.measure_case(case, tmp_path, tmp_path / "classifiers")
+        found = growth.measure_case(case, tmp_path)
         rows.append({**found, "line": case.line, "rendered": True})
     assert [row["pairs"] for row in rows] == ["table", "on_the_fly"]
     assert all(row[key] > 0 for row in rows for key in growth.KEYS)

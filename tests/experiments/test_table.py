@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 
@@ -113,6 +114,16 @@ def test_cells_of_different_data_are_pointed_out(published_grid: Path) -> None:
     write_cell(published_grid, "b", 0, data_hash="other")
     assert "embedded notes (abc123); embedded notes (other)" in write_tables(published_grid)
     assert "do not compare" in write_tables(published_grid)
+
+
+def test_cells_judged_by_different_classifiers_are_pointed_out(published_grid: Path) -> None:
+    for row in ("b", "m0"):
+        shutil.rmtree(published_grid / row / "seed_0")
+        write_cell(published_grid, row, 0, judged_by="one")
+    assert "different classifiers" not in write_tables(published_grid), "older cells do not say"
+    shutil.rmtree(published_grid / "b" / "seed_0")
+    write_cell(published_grid, "b", 0, judged_by="another")
+    assert "judged by different classifiers" in write_tables(published_grid)
 
 
 def test_an_unfinished_grid_shows_what_there_is(tmp_path: Path) -> None:

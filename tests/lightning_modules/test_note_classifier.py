@@ -66,3 +66,11 @@ class _Bomb:
 
     def __reduce__(self) -> tuple:
         return (Path.touch, (self.mark,))
+
+
+def test_a_fingerprint_tells_classifiers_apart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    one, other = (NoteClassifier("pitch", n_pitches=5, n_mels=16, width=8) for _ in range(2))
+    write_checkpoint(one.kept("hash"), tmp_path / "one.ckpt")
+    assert NoteClassifier.load(tmp_path / "one.ckpt", "hash").fingerprint() == one.fingerprint()
+    assert one.fingerprint() != other.fingerprint()
