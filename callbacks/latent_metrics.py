@@ -101,7 +101,9 @@ class LatentMetrics(L.Callback):
             values["honest/instrument_offset"] = largest_instrument_offset(errors, scored[3])
             values["honest/calibration_agreement"] = 100 * float(pl_module.calibration_agreement)
         values["published/nmi"] = 100 * normalised_mutual_information(scored[0], scored[1])
-        values["honest/pitch_gap"] = 100 * pitch_information_gap(scored[0], scored[2], scored[1])
+        gap = pitch_information_gap(scored[0], scored[2], scored[1])
+        if gap is not None:
+            values["honest/pitch_gap"] = 100 * gap
         values |= {f"honest/floor_{name}": 100 * value for name, value in _floors(scored, fitted, pl_module).items()}
         self.notes = pd.DataFrame(
             {"category": scored[0].numpy()} | {name.replace("/", "_"): each.astype(int) for name, each in right.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy.stats import entropy
 from sklearn.feature_selection import mutual_info_classif
@@ -17,7 +19,7 @@ def normalised_mutual_information(categories: Tensor, pitches: Tensor) -> float:
     return float(normalized_mutual_info_score(pitches.cpu().numpy(), categories.cpu().numpy()))
 
 
-def pitch_information_gap(categories: Tensor, latents: Tensor, pitches: Tensor) -> float:
+def pitch_information_gap(categories: Tensor, latents: Tensor, pitches: Tensor) -> float | None:
     """How much more of the pitch is in the category than in the best single dimension of z, over the pitch's entropy.
 
     The mutual information gap (MIG) for the factor that has a latent of its own. The instrument has none: it is spread
@@ -29,7 +31,8 @@ def pitch_information_gap(categories: Tensor, latents: Tensor, pitches: Tensor) 
         pitches: (N,) integers.
 
     Returns:
-        At most 1; negative where a dimension of z says more.
+        At most 1; negative where a dimension of z says more. ``None`` where no two notes share a pitch, or all do: the
+        estimate looks for a note's nearest neighbours of its own pitch, among those of others.
 
     Source:
         Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", NeurIPS 2018, eq. 6. Continuous
@@ -37,6 +40,11 @@ def pitch_information_gap(categories: Tensor, latents: Tensor, pitches: Tensor) 
         Sets", PLoS ONE 9(2), 2014 (scikit-learn's).
     """
     truth = pitches.cpu().numpy()
+    _, counts = np.unique(truth, return_counts=True)
+    if counts.max() < 2 or len(counts) < 2:
+        return None
     in_category = mutual_info_score(truth, categories.cpu().numpy())
-    in_dimensions = mutual_info_classif(latents.cpu().numpy(), truth, discrete_features=False, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")  # few notes of a pitch
+        in_dimensions = mutual_info_classif(latents.cpu().numpy(), truth, discrete_features=False, random_state=0)
     return float((in_category - in_dimensions.max()) / entropy(np.bincount(truth)))

@@ -33,3 +33,13 @@ def test_the_gap_is_wide_where_pitch_is_in_the_category_alone() -> None:
     assert pitch_information_gap(pitches, elsewhere, pitches) > 0.9
     assert abs(pitch_information_gap(pitches, there, pitches)) < 0.05
     assert pitch_information_gap(random, there, pitches) < -0.8
+
+
+@pytest.mark.parametrize("pitches", [torch.arange(8), torch.full((8,), 3)])
+def test_the_gap_needs_pitches_with_and_without_company(pitches: torch.Tensor) -> None:
+    assert pitch_information_gap(torch.arange(8), torch.randn(8, 2), pitches) is None
+
+
+def test_few_notes_of_a_pitch_are_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    assert pitch_information_gap(torch.arange(8) % 5, torch.randn(8, 2), torch.arange(8) % 6) is not None
+    assert not recwarn.list
