@@ -20,6 +20,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench
 RUN := $(VENV)/bin/python -m
+# One process a core, one thread each: two processes of one thread do more than one of two.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: help setup test test-slow lint smoke reproduce-table capacity-study dashboard bench growth clean
 
@@ -41,10 +43,10 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(READY) ## run the fast tests (SLOW=1: and the slow ones)
-	$(RUN) pytest -q $(if $(SLOW),-m "slow or not slow")
+	$(PYTEST) $(if $(SLOW),-m "slow or not slow")
 
 test-slow: $(READY) ## run the slow tests alone
-	$(RUN) pytest -q -m slow
+	$(PYTEST) -m slow
 
 lint: $(READY) ## ruff and mypy
 	$(RUN) ruff check
