@@ -290,8 +290,7 @@ DEATHS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pairs", ["table", "on_the_fly"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("pairs", "seed"), [("table", 0), ("on_the_fly", 1)])
 def test_kills_at_random_points_change_nothing(
     pairs: str, seed: int, home: Path, tmp_path: Path, killed_fit: Callable[..., int]
 ) -> None:
@@ -327,8 +326,7 @@ def test_kills_at_random_points_change_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", ["a classifier's step", "a classifier's keeping"])
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize(("point", "name"), [("a classifier's step", "SIGTERM"), ("a classifier's keeping", "SIGKILL")])
 def test_a_kill_while_a_classifier_is_trained(
     point: str, name: str, tmp_path: Path, killed_fit: Callable[..., int]
 ) -> None:
