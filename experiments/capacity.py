@@ -88,13 +88,8 @@ def results(out: Path) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def draw(found: pd.DataFrame, pitches: int | None = None) -> Figure:
-    """Draw both sweeps: a row each, a panel a score, a line an encoder; dots are seeds.
-
-    Args:
-        found: as `results` gives it.
-        pitches: how many pitches the data has, marked among the categories.
-    """
+def draw(found: pd.DataFrame) -> Figure:
+    """Draw both sweeps of ``found`` (of `results`): a row each, a panel a score, a line an encoder; dots are seeds."""
     figure = Figure(figsize=(13, 7.5))
     for line, (sweep, label) in zip(figure.subplots(len(AXES), len(PANELS)), AXES.items(), strict=True):
         for axes, (_, name, title) in zip(line, PANELS, strict=True):
@@ -105,8 +100,6 @@ def draw(found: pd.DataFrame, pitches: int | None = None) -> Figure:
                 axes.plot(runs["value"], runs[name], "o", markersize=4, color=COLOURS[str(encoder)])
             if sweep == "pair_weight":
                 axes.set_xscale("symlog", linthresh=0.1)
-            elif pitches is not None:
-                axes.axvline(pitches, color="0.6", linestyle=":", label="pitches of the data")
             axes.set(xlabel=label, title=title)
             axes.grid(color="0.9", linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)
@@ -118,7 +111,7 @@ def draw(found: pd.DataFrame, pitches: int | None = None) -> Figure:
 
 def lines_of(found: pd.DataFrame) -> list[str]:
     """The means over seeds, as a Markdown table."""
-    means = found.groupby(["sweep", "encoder", "value"], sort=False)
+    means = found.groupby(["sweep", "encoder", "value"])
     lines = [["Sweep", "Encoder", "Value", "Seeds", *(title for *_, title in PANELS)]]
     for (sweep, encoder, value), runs in means:
         scores = [f"{runs[name].mean():.1f}" for _, name, _ in PANELS]

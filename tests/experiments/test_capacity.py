@@ -34,17 +34,24 @@ def finished(out: Path, row: str, seed: int, acc: float) -> None:
 
 
 def test_finished_points_are_drawn_and_printed(tmp_path: Path) -> None:
-    for row, first in (("m6+k41", 40.0), ("m7+k41", 48.0), ("m7+k82", 98.0), ("m0+published+0.1", 70.0), ("m7", 1.0)):
+    for row, first in (
+        ("m6+k123", 40.0),
+        ("m6+k41", 40.0),
+        ("m7+k41", 48.0),
+        ("m7+k82", 98.0),
+        ("m0+published+0.1", 70.0),
+        ("m7", 1.0),
+    ):
         for seed in (0, 1):
             finished(tmp_path, row, seed, first + seed)
     found = capacity.results(tmp_path)
-    assert len(found) == 8, "m7 itself is no point"
+    assert len(found) == 10, "m7 itself is no point"
     text = capacity.write_study(tmp_path)
     assert "98.5" in text
     assert (tmp_path / "capacity.png").stat().st_size > 10_000
-    figure = capacity.draw(found, pitches=82)
-    top = figure.axes[0]
+    values = [line.split("|")[3].strip() for line in text.splitlines() if "published" in line and "K" in line]
+    assert values == ["41", "123"], "in the order of K, not of its digits"
+    top = capacity.draw(found).axes[0]
     curves = {line.get_label(): line for line in top.lines}
     assert list(curves["equivariant encoder"].get_xdata()) == [41, 82]
     assert list(curves["equivariant encoder"].get_ydata()) == [48.5, 98.5]
-    assert "pitches of the data" in curves
