@@ -184,10 +184,12 @@ def test_real_training_survives_5_kills_and_a_damaged_checkpoint(tmp_path: Path)
 
     fire = Fire(lambda: driver(burnt), drivers=1, pause_s=8.0, seed=0)
     fire.burn(4)
+    end = time.monotonic() + PATIENCE_S
+    while not (checkpoints := sorted(burnt.glob("*/*/checkpoints/last.ckpt"))):  # kills may have come before the first
+        assert time.monotonic() < end, "no checkpoint was written in time"
+        time.sleep(0.1)
     fire.drivers[0].kill()
     fire.kills["driver"] += 1
-    checkpoints = sorted(burnt.glob("*/*/checkpoints/last.ckpt"))
-    assert checkpoints
     unfinished = [file for file in checkpoints if not (file.parents[1] / "metrics.json").exists()]
     for file in unfinished[:1]:
         time.sleep(grid_cell.GRACE_S)  # until the killed driver's cells have ended too
