@@ -22,13 +22,16 @@ class PitchCalibration(L.Callback):
 
     Args:
         tones_a_pitch: tones of each semitone, all different.
+
+    Attributes:
+        tones: the tones' frames (N, F) and MIDI pitches (N,); ``None`` before a fit.
     """
 
     def __init__(self, tones_a_pitch: int = 3) -> None:
         if tones_a_pitch < 1:
             raise ValueError(f"PitchCalibration: tones_a_pitch is {tones_a_pitch}; it must be at least 1")
         self.tones_a_pitch = tones_a_pitch
-        self._tones: tuple[Tensor, Tensor] | None = None
+        self.tones: tuple[Tensor, Tensor] | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make the tones' frames as the notes' are made."""
@@ -36,12 +39,12 @@ class PitchCalibration(L.Callback):
         midi = np.repeat(np.arange(LOWEST_MIDI, HIGHEST_MIDI + 1), self.tones_a_pitch)
         settings = data.waveform_settings
         samples = synthetic_tones(midi, settings.sample_rate, settings.length, np.random.default_rng(0))
-        self._tones = data.frames_of(samples), torch.from_numpy(midi)
+        self.tones = data.frames_of(samples), torch.from_numpy(midi)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Calibrate; a test of a checkpoint takes what the checkpoint holds."""
-        if self._tones is not None:
-            frames, midi = (part.to(pl_module.device) for part in self._tones)
-            self._tones = frames, midi
+        if self.tones is not None:
+            frames, midi = (part.to(pl_module.device) for part in self.tones)
+            self.tones = frames, midi
             pl_module.calibrate(frames, midi)
             pl_module.log("val/calibration_agreement", 100 * pl_module.calibration_agreement)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from callbacks.epoch_seed import EPOCHS_A_SEED
 from callbacks.generation_metrics import classifier_file
+from callbacks.pitch_calibration import PitchCalibration
 from callbacks.temperature import TemperatureAnnealing
 from datamodules.atomic_write import replacing
 from datamodules.note_pairs import NotePair, NotePairs
@@ -116,9 +117,13 @@ class BareLoop(L.Callback):
         assert self._began is not None
         self.steps_s.append(time.process_time() - self._began)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last epoch is done."""
+    def on_train_end(self, trainer: Any, pl_module: L.LightningModule) -> None:
+        """The last epoch is done; the Trainer has calibrated its module, so the twin is calibrated too."""
         self._end_epoch()
+        calibration = next(c for c in trainer.callbacks if isinstance(c, PitchCalibration))
+        assert calibration.tones is not None
+        self.twin.eval()  # the tones are read by the batch norm's running statistics, as a note is
+        self.twin.calibrate(*calibration.tones)
 
     def _end_epoch(self) -> None:
         if self._began is not None:
@@ -153,9 +158,9 @@ def steps_of(row: str, epochs: int, *settings: str) -> BareLoop:
         loop = BareLoop(copy.deepcopy(cli.model))
         cli.trainer.callbacks.insert(0, loop)
         cli.trainer.fit(cli.model, cli.datamodule)
-        found = dict(cli.model.named_parameters())
-    for name, weight in loop.twin.named_parameters():
-        if not torch.equal(weight, found[name]):
+        found, expected = cli.model.state_dict(), loop.twin.state_dict()
+    for name, value in expected.items():
+        if not torch.equal(value, found[name]):
             raise DisagreementError(f"steps of {row}: {name} differs between the Trainer and the bare loop")
     return loop
 
