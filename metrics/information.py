@@ -47,4 +47,4 @@ def pitch_information_gap(categories: Tensor, latents: Tensor, pitches: Tensor) 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")  # few notes of a pitch
         in_dimensions = mutual_info_classif(latents.cpu().numpy(), truth, discrete_features=False, random_state=0)
-    return float((in_category - in_dimensions.max()) / entropy(np.bincount(truth)))
+    return float((in_category - in_dimensions.max()) / entropy(counts))
