@@ -351,15 +351,16 @@ def draw_curves(
 
     Args:
         logs: name (of a row) -> the ``metrics.csv`` of its seeds; the first is drawn thick, the others thin.
-        styles: name -> how its lines are drawn.
+        styles: name -> how its lines are drawn; a name without gets a colour of its own.
         title: of the figure.
     """
     figure = Figure(figsize=(13, 8.5))
+    spare = {name: {"color": f"C{place}"} for place, name in enumerate(logs)}
     alone = next(iter(logs.values()))[0] if sum(map(len, logs.values())) == 1 else None
     for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         for name, seeds in list(logs.items())[::-1]:
             for place, log in reversed(list(enumerate(seeds))):
-                _draw_curve(axes, log, panel, name if place == 0 else None, styles.get(name, {}))
+                _draw_curve(axes, log, panel, name if place == 0 else None, styles.get(name, spare[name]))
         axes.set(title=panel.title, xlabel="epoch", ylabel=panel.axis)
         low, high = axes.get_ylim()
         if high - low < LEAST_RISE:  # of a frozen encoder, whose curve is rounding noise

@@ -149,6 +149,15 @@ def test_curves_of_one_run_mark_the_awakening_in_every_panel() -> None:
     assert figure.axes[0].get_ylabel() == "KL(c || uniform) [nats]"
 
 
+def test_the_seeds_of_a_row_have_one_colour_and_rows_have_different_ones() -> None:
+    logs = {name: [kl_log([0.2, 0.3, 5.0])] * 3 for name in ("M6", "a row of one's own", "another")}
+    figure = figures.draw_curves(logs, {"M6": {"color": figures.VERMILION}}, "a title")
+    colours = [line.get_color() for line in figure.axes[1].lines]
+    assert len(colours) == 9
+    assert [len(set(colours[i : i + 3])) for i in (0, 3, 6)] == [1, 1, 1]
+    assert len(set(colours)) == 3
+
+
 def test_seeds_are_of_different_instruments() -> None:
     instruments = [0] * 10 + [1] * 10 + [2] * 2 + [3] * 10
     pitches = [*range(10), *range(10), 5, 6, *range(10)]
