@@ -406,7 +406,7 @@ def draw_table(cells: pd.DataFrame) -> Figure:
     scores, published = selected(cells, "published", "best"), published_scores()
     here, paper = (spreads(of, PUBLISHED_METRICS) for of in (scores, published))
     rows = [row for row in row_order(here) if row in here or row in paper]
-    figure = Figure(figsize=(14, 2.1 + 0.62 * len(rows)))
+    figure = Figure(figsize=(14, 2.1 + 0.62 * len(rows)), layout="constrained")  # whatever the length of a row's name
     grid = figure.subplots(2, 4, sharey=True)
     for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=True):
         for place, row in enumerate(rows):
@@ -427,10 +427,8 @@ def draw_table(cells: pd.DataFrame) -> Figure:
         axes.grid(axis="x", color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     grid[0, 0].invert_yaxis()
-    figure.legend(handles=figures.legend_handles(figure), loc="lower center", ncols=3, frameon=False)
+    figure.legend(handles=figures.legend_handles(figure), loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle("Published protocol at the best checkpoint (arrow: the better side)")
-    height = figure.get_figheight()
-    figure.subplots_adjust(0.04, 0.95 / height, 0.99, 1 - 0.75 / height, 0.1, 0.42)
     return figure
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from experiments import table
 from experiments.grid_files import main, write_tables
-from experiments.table import PUBLISHED_METRICS, PUBLISHED_ROWS, draw_curves, read_cells, render, spreads
+from experiments.table import PUBLISHED_METRICS, PUBLISHED_ROWS, draw_curves, draw_table, read_cells, render, spreads
 
 REFERENCE = Path(table.__file__).with_name("published.csv")
 
@@ -145,6 +146,17 @@ def test_a_row_of_ones_own_stands_last_without_a_published_line(published_grid: 
     first = write_tables(published_grid).split("## Honest")[0].splitlines()
     assert first[-2].startswith("| m9")
     assert first[-3].split("|")[2].strip() == "paper"
+
+
+def test_long_names_of_rows_are_drawn_whole(published_grid: Path) -> None:
+    (published_grid / "m6").rename(published_grid / "m7_published_encoder")
+    for file in published_grid.glob("m7_published_encoder/*/metrics.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "row": "m7_published_encoder"}))
+    figure = draw_table(read_cells(published_grid))
+    FigureCanvasAgg(figure).draw()
+    labels = [label for axes in figure.axes for label in axes.get_yticklabels() if label.get_visible()]
+    assert "m7_published_encoder" in {label.get_text() for label in labels}
+    assert all(label.get_window_extent().x0 >= 0 for label in labels)
 
 
 def test_csv_holds_every_mean(published_grid: Path) -> None:
