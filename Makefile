@@ -6,6 +6,7 @@ SHELL := bash
 PYTHON ?= python3
 ROWS ?= b sharp m0 m1 m2 m3 m4 m5 m6
 SEEDS ?= 5
+FOLDS ?=
 EPOCHS ?=
 JOBS ?=
 DATA ?=
@@ -28,7 +29,7 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -q -n auto --maxprocesses 8 --dist wor
 help: ## list the targets
 	@echo "Targets:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables of reproduce-table: ROWS SEEDS EPOCHS JOBS DATA OUT, and ARGS for every fit, e.g."
+	@echo "Variables of reproduce-table: ROWS SEEDS FOLDS EPOCHS JOBS DATA OUT, and ARGS for every fit, e.g."
 	@echo "  make reproduce-table ROWS='m0 m6' SEEDS=2 JOBS=4 OUT=runs/two_rows"
 	@echo "JOBS: cells at a time; ray (or ray://host:port): on all machines of a Ray cluster"
 
@@ -57,7 +58,7 @@ smoke: $(READY) ## the whole path on a tiny subset: two epochs, classifiers, eve
 	@TIMEFORMAT="smoke: %R s"; time $(RUN) experiments fit --config configs/smoke.yaml
 
 reproduce-table: $(READY) ## train the rows and print the nine-row table (variables below)
-	@$(RUN) experiments grid --rows $(foreach row,$(ROWS),'$(row)') --seeds '$(SEEDS)' \
+	@$(RUN) experiments grid --rows $(foreach row,$(ROWS),'$(row)') --seeds '$(SEEDS)' $(if $(FOLDS),--folds '$(FOLDS)') \
 		$(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATA),--data '$(DATA)') \
 		--out '$(OUT)' $(if $(ARGS),-- $(ARGS))
 

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,17 @@ def machine() -> str:
         name = names[0] if names else name
     gpu = f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ""
     return f"{name} x {os.cpu_count()}{gpu}"
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides a run's numbers; a checkout that runs without being installed has none."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED_VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def arithmetic() -> dict[str, Any]:
@@ -131,6 +142,7 @@ class RunRecord(L.Callback):
         return {
             "row": self.row,
             "seed": self.seed,
+            **({"fold": data.split.fold} if data.split.folds else {}),
             "config_hash": self.config_hash,
             "data": data.name,
             "data_hash": data.data_hash,
@@ -138,7 +150,7 @@ class RunRecord(L.Callback):
             "n_scored": int(data.scored.sum()),
             "n_dropped": len(data.dropped),
             "git_revision": git_revision(),
-            "versions": {name: version(name) for name in RECORDED_VERSIONS} | {"python": platform.python_version()},
+            "versions": versions(),
             "machine": machine(),
             **arithmetic(),
             "precision": str(trainer.precision),

@@ -20,7 +20,7 @@ from callbacks import figures
 from datamodules.atomic_write import replacing
 from experiments.endings import EXIT_BAD_INPUT
 from experiments.grid import BadInputError, GridSettings, Variant, parse, run_grid
-from experiments.table import aligned, read_cells, selected
+from experiments.table import aligned, over_folds, read_cells, selected
 
 CATEGORIES = (41, 61, 82, 123, 164)
 PAIR_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
@@ -77,7 +77,8 @@ def results(out: Path) -> pd.DataFrame:
     if cells.empty:
         return cells
     best = {
-        protocol: selected(cells, protocol, "best").set_index(["row", "seed"]) for protocol in ("honest", "published")
+        protocol: over_folds(selected(cells, protocol, "best")).set_index(["row", "seed"])
+        for protocol in ("honest", "published")
     }
     lines: list[dict[str, Any]] = []
     for row, seed in best["honest"].index:

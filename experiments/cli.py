@@ -53,6 +53,7 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # a name of torch's that Lightning uses
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a run that goes on
+    warnings.filterwarnings("ignore", message=".*does not have many workers")  # they would carry indices alone
 
 
 def has_bf16_arithmetic() -> bool:

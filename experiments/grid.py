@@ -1,8 +1,9 @@
 """All rows and seeds of the table: one process a cell, a few at a time, finished cells kept.
 
-A cell is one row with one seed, in ``<out>/<row>/seed_<n>``. It is finished when its ``metrics.json`` carries the key
-that the grid gave it (`cell_key`): a hash of the row's YAML and its bases, the data's YAML, the content of the notes,
-the number of epochs, the extra arguments and the code that makes the numbers. What was made with another key is set
+A cell is one row with one seed, in ``<out>/<row>/seed_<n>``; with folds, it is one of them too, in
+``seed_<n>_fold_<k>``. It is finished when its ``metrics.json`` carries the key that the grid gave it (`cell_key`): a
+hash of the row's YAML and its bases, the data's YAML, the content of the notes, the number of epochs, the extra
+arguments and the code that makes the numbers. What was made with another key is set
 aside in ``older/`` within the cell's folder, never mixed in and never deleted.
 
 joblib hands the cells to threads of this process, or to Ray's workers on as many machines as there are; each of them
@@ -78,6 +79,8 @@ class GridSettings:
     Attributes:
         rows: names of row configurations.
         seeds: seeds a row, from 0.
+        folds: score every note once, in so many folds of `datamodules.notes.split_notes`, each a cell of its own;
+            ``None``: the one split that the configuration says.
         out: the grid's folder.
         epochs: epochs of each cell; ``None``: as its configuration says.
         jobs: cells at a time; ``None``: one a GPU, or one a core; ``ray`` or ``ray://host:port``: what Ray's machines
@@ -90,6 +93,7 @@ class GridSettings:
 
     rows: tuple[str, ...] = tuple(PUBLISHED_ROWS)
     seeds: int = 5
+    folds: int | None = None
     out: Path = Path("runs/table")
     epochs: int | None = None
     jobs: int | str | None = None
@@ -101,6 +105,11 @@ class GridSettings:
     def variant(self, row: str) -> Variant:
         """What a row is made from; its own configuration, if it is no variant."""
         return self.variants.get(row, Variant(row))
+
+    @property
+    def each_fold(self) -> Sequence[int | None]:
+        """The folds that are scored."""
+        return [None] if self.folds is None else range(self.folds)
 
 
 def code_files() -> list[Path]:
@@ -145,16 +154,32 @@ def _is_row(file: Path) -> bool:
 
 def list_cells(settings: GridSettings, data_hash: str) -> list[Cell]:
     """The cells in the order in which they run: seed 0 of every row first, so that a one-seed table stands early."""
-    keys = {row: cell_key(row, settings, data_hash) for row in settings.rows}
     epochs = {row: settings.epochs or configured_epochs(settings.variant(row).of) for row in settings.rows}
+    keys = {
+        (row, fold): cell_key(row, settings, data_hash, fold) for row in settings.rows for fold in settings.each_fold
+    }
     return [
-        Cell(row, seed, settings.out / row / f"seed_{seed}", epochs[row], keys[row])
+        Cell(row, seed, settings.out / row / _folder(seed, fold), epochs[row], keys[row, fold], fold)
         for seed in range(settings.seeds)
+        for fold in settings.each_fold
         for row in settings.rows
     ]
 
 
-def cell_key(row: str, settings: GridSettings, data_hash: str) -> str:
+def _of_other_folds(settings: GridSettings) -> Path | None:
+    """A cell of the grid's folder that other folds were cut for: what it scored cannot stand in this table."""
+    for folder in sorted(settings.out.glob("*/seed_*")):
+        fold = folder.name.partition("_fold_")[2]
+        if (int(fold) if fold.isdecimal() else None) not in settings.each_fold:
+            return folder
+    return None
+
+
+def _folder(seed: int, fold: int | None) -> str:
+    return f"seed_{seed}" + ("" if fold is None else f"_fold_{fold}")
+
+
+def cell_key(row: str, settings: GridSettings, data_hash: str, fold: int | None = None) -> str:
     """A hash of all that a cell's result depends on, but for its seed."""
     variant = settings.variant(row)
     parts = {
@@ -162,7 +187,7 @@ def cell_key(row: str, settings: GridSettings, data_hash: str) -> str:
         "data": with_bases(settings.data) if settings.data else None,
         "notes": data_hash,
         "epochs": settings.epochs,
-        "extra": (*variant.words, *settings.extra),
+        "extra": (*variant.words, *fold_words(settings, fold), *settings.extra),
         "code": code_hash(),
     }
     return sha256(json.dumps(parts).encode()).hexdigest()
@@ -203,6 +228,7 @@ def fit_words(settings: GridSettings, cell: Cell) -> list[str]:
     return [
         *("fit", "--config", str(CONFIGS / f"{variant.of}.yaml")),
         *data_words(settings),
+        *fold_words(settings, cell.fold),
         *("--seed_everything", str(cell.seed), "--run_dir", str(cell.run_dir)),
         *epochs,
         *(("--row", cell.row, *variant.words) if cell.row in settings.variants else ()),
@@ -213,6 +239,11 @@ def fit_words(settings: GridSettings, cell: Cell) -> list[str]:
 def data_words(settings: GridSettings) -> list[str]:
     """The part of the command line that names the data."""
     return [] if settings.data is None else ["--config", str(settings.data)]
+
+
+def fold_words(settings: GridSettings, fold: int | None) -> list[str]:
+    """The part of the command line that says which notes are scored."""
+    return [] if fold is None else ["--data.split.folds", str(settings.folds), "--data.split.fold", str(fold)]
 
 
 def run_cell(
@@ -269,7 +300,7 @@ def _outcome(cell: Cell, ended: Ended, wall_s: float) -> Outcome:
 def _changed_since(settings: GridSettings, cell: Cell, data_hash: str) -> str:
     """Why a cell would not be of its key: what it is trained with is read when it starts, maybe on another machine."""
     try:
-        same = cell_key(cell.row, settings, data_hash) == cell.key
+        same = cell_key(cell.row, settings, data_hash, cell.fold) == cell.key
     except (OSError, SyntaxError, TypeError):
         same = False
     return "" if same else "the code or its configuration has changed since the grid was started; start the grid again"
@@ -388,23 +419,31 @@ class Grid:
         """Read the notes, and train the evaluation classifiers, for which all cells would else wait.
 
         Returns:
-            The hash of the notes' content; ``None`` where they cannot be read, or the grid was stopped.
+            The hash of the notes' content, of each fold; ``None`` where they cannot be read, or the grid was stopped.
         """
         log = self.settings.out / "classifiers.txt"
-        print(f"evaluation classifiers: trained first if this data has none (log: {log})", flush=True)
-        words = [*data_words(self.settings), *self.settings.extra]
-        try:
-            ended = run_process(
-                self.program.prepare, words, log, cell_environment(), self.shared.stop, preload=self.program.preload
-            )
-        except OSError as error:
-            print(f"error: the evaluation classifiers failed: {error}")
+        each = "" if self.settings.folds is None else f", for each of {self.settings.folds} folds"
+        print(f"evaluation classifiers: trained first if this data has none{each} (log: {log})", flush=True)
+        hashes = []
+        for fold in self.settings.each_fold:
+            words = [*data_words(self.settings), *fold_words(self.settings, fold), *self.settings.extra]
+            try:
+                ended = run_process(
+                    self.program.prepare, words, log, cell_environment(), self.shared.stop, preload=self.program.preload
+                )
+            except OSError as error:
+                print(f"error: the evaluation classifiers failed: {error}")
+                return None
+            if ended.status is None:
+                return None
+            if ended.status:
+                print(f"error: the evaluation classifiers failed (exit status {ended.status}); log: {log}\n{tail(log)}")
+                return None
+            hashes.append(str(ended.result))
+        if len(set(hashes)) < len(hashes):
+            print("error: several folds score the same notes; leave out data.split.file, or the official split")
             return None
-        if ended.status == 0:
-            return str(ended.result)
-        if ended.status is not None:
-            print(f"error: the evaluation classifiers failed (exit status {ended.status}); log: {log}\n{tail(log)}")
-        return None
+        return " ".join(hashes)
 
     def _set_aside_stale(self, cells: Sequence[Cell]) -> None:
         """Clear what was made with other keys from the table, before it is written again."""
@@ -522,16 +561,21 @@ def check(settings: GridSettings) -> None:
     unknown = [row for row in settings.rows if settings.variant(row).of not in known]
     if unknown or not settings.rows:
         raise BadInputError(f"unknown row {', '.join(unknown) or '(none given)'}; known rows: {' '.join(known)}")
-    for name, number in (("seeds", settings.seeds), ("epochs", settings.epochs), ("jobs", settings.jobs)):
-        if isinstance(number, int) and number < 1:
-            raise BadInputError(f"{name} is {number}; it must be at least 1")
+    least = {"seeds": 1, "folds": 2, "epochs": 1, "jobs": 1}
+    for name, number in ((name, getattr(settings, name)) for name in least):
+        if isinstance(number, int) and number < least[name]:
+            raise BadInputError(f"{name} is {number}; it must be at least {least[name]}")
+    if settings.folds and (given := [word for word in settings.extra if word.startswith("--data.split.fold")]):
+        raise BadInputError(f"{given[0]}: the grid sets it, as folds is {settings.folds}; leave one of the two out")
     if isinstance(settings.jobs, str) and find_spec("ray") is None:
         raise BadInputError(f"jobs is {settings.jobs}: it needs Ray: pip install 'pitch-timbre[ray]'")
     if settings.data is not None and not settings.data.is_file():
         raise BadInputError(f"{settings.data}: there is no such data configuration")
-    n_cells = settings.seeds * len(settings.rows)
+    n_cells = settings.seeds * len(settings.each_fold) * len(settings.rows)
     if settings.index is not None and not 0 <= settings.index < n_cells:
-        raise BadInputError(f"index is {settings.index}; these rows and seeds make cells 0 to {n_cells - 1}")
+        raise BadInputError(f"index is {settings.index}; these rows, seeds and folds make cells 0 to {n_cells - 1}")
+    if odd := _of_other_folds(settings):
+        raise BadInputError(f"{odd}: not of {settings.folds or 'no'} folds; give another folder (--out), or remove it")
     probe = settings.out / f".writable.{os.getpid()}"
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
@@ -607,6 +651,7 @@ def parse(argv: Sequence[str]) -> GridSettings:
     parser = OneLineParser(prog="python -m experiments grid", description=main.__doc__)
     parser.add_argument("--rows", nargs="+", default=list(default.rows), metavar="ROW", help="default: all nine")
     parser.add_argument("--seeds", type=whole_number, default=default.seeds, help="seeds a row")
+    parser.add_argument("--folds", type=whole_number, help="score every note once, in so many folds a seed")
     parser.add_argument("--epochs", type=whole_number, help="default: as the configuration says")
     parser.add_argument(
         "--jobs",

@@ -54,7 +54,7 @@ _claims: list[FileLock] = []
 
 @dataclass(frozen=True)
 class Cell:
-    """One row with one seed.
+    """One row with one seed, and one fold where the grid has folds.
 
     Attributes:
         row: the row's name.
@@ -62,6 +62,7 @@ class Cell:
         run_dir: the cell's folder.
         epochs: how many epochs it may take.
         key: the hash of all that its result depends on.
+        fold: the fold that is scored; ``None`` in a grid without folds.
     """
 
     row: str
@@ -69,11 +70,12 @@ class Cell:
     run_dir: Path
     epochs: int
     key: str
+    fold: int | None = None
 
     @property
     def name(self) -> str:
         """The cell in words."""
-        return f"{self.row} seed {self.seed}"
+        return f"{self.row} seed {self.seed}" + ("" if self.fold is None else f" fold {self.fold}")
 
     @property
     def log(self) -> Path:

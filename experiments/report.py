@@ -30,7 +30,18 @@ from experiments.table import (
 
 PICTURES = ("table.png", "curves.png")
 FILES = ("table.md", "table.csv", "claims.md", "claims.csv", *PICTURES)
-CONFIG_FACTS = ("row", "seed", "data", "data_hash", "machine", "precision", "epochs", "config_hash", "git_revision")
+CONFIG_FACTS = (
+    "row",
+    "seed",
+    "fold",
+    "data",
+    "data_hash",
+    "machine",
+    "precision",
+    "epochs",
+    "config_hash",
+    "git_revision",
+)
 
 
 def publish(out: Path) -> None:
@@ -82,7 +93,7 @@ def publish(out: Path) -> None:
 
 def _facts(cells: pd.DataFrame) -> list[dict[str, Any]]:
     """What each cell was."""
-    runs = cells.drop_duplicates(["row", "seed"]).reindex(columns=list(CONFIG_FACTS))
+    runs = cells.reindex(columns=list(CONFIG_FACTS)).drop_duplicates(["row", "seed", "fold"])
     return [{str(k): v for k, v in run.items() if pd.notna(v)} for run in runs.to_dict("records")]
 
 

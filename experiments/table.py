@@ -122,11 +122,12 @@ def read_cells(out: Path) -> pd.DataFrame:
     """The finished cells of a grid.
 
     Args:
-        out: the grid's folder; a cell is ``<row>/seed_<n>/metrics.json`` in it.
+        out: the grid's folder; a cell is ``<row>/seed_<n>/metrics.json`` in it, or ``seed_<n>_fold_<k>``.
 
     Returns:
         One row for each cell, checkpoint (best, last) and protocol (published, honest): what the run was (row, seed,
-        data, data_hash, machine, precision, epochs, wall_s), the checkpoint's epoch, and one column a metric.
+        fold if there are folds, data, data_hash, machine, precision, epochs, wall_s), the checkpoint's epoch, and one
+        column a metric.
     """
     records: list[dict[str, Any]] = []
     for file in sorted(out.glob("*/seed_*/metrics.json")):
@@ -150,14 +151,27 @@ def published_scores() -> pd.DataFrame:
 
 
 def spreads(scores: pd.DataFrame, metrics: Sequence[Metric]) -> Spreads:
-    """Mean and deviation over seeds of each row and metric that ``scores`` (one row a seed) holds."""
+    """Mean and deviation over seeds of each row and metric that ``scores`` (one row a seed, or seed and fold) holds."""
     if scores.empty:
         return {}
+    scores = over_folds(scores)
     names = [metric.name for metric in metrics if metric.name in scores]
     return {
         str(row): {name: Spread.of(cells[name]) for name in names if cells[name].notna().all()}
         for row, cells in scores.groupby("row", sort=False)
     }
+
+
+def over_folds(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row a row and seed: the means over the seed's folds, where there are any.
+
+    Seeds of which a fold is missing are left out, as soon as any has them all: means are over the same notes.
+    """
+    if "fold" not in scores or scores["fold"].isna().all():
+        return scores
+    done = scores.groupby(["row", "seed"])["fold"].transform("nunique")
+    whole = scores[done == done.max()]
+    return whole.groupby(["row", "seed"], sort=False).mean(numeric_only=True).reset_index()
 
 
 def selected(cells: pd.DataFrame, protocol: str, checkpoint: str) -> pd.DataFrame:
@@ -259,7 +273,7 @@ def chosen_seeds(cells: pd.DataFrame) -> list[str]:
     if "calibration_agreement" not in honest or "acc_abs" not in honest:
         return []
     lines = []
-    for row, runs in honest.dropna(subset=["calibration_agreement"]).groupby("row", sort=False):
+    for row, runs in over_folds(honest).dropna(subset=["calibration_agreement"]).groupby("row", sort=False):
         best = runs.sort_values("calibration_agreement", ascending=False, kind="stable").iloc[0]
         lines.append(
             f"- {row_label(str(row))}: seed {best['seed']} (agreement {best['calibration_agreement']:.1f} %): "
@@ -272,10 +286,11 @@ def header(cells: pd.DataFrame) -> list[str]:
     """What the cells were trained on and with; several values are all named."""
     if cells.empty:
         return ["No cell is finished yet."]
-    runs = cells.drop_duplicates(["row", "seed"])
-    facts = ["data", "data_hash", "judged_by", "machine", "precision", "epochs", "wall_s"]
-    runs = runs.reindex(columns=[*runs.columns.difference(facts), *facts])
+    facts = ["fold", "data", "data_hash", "judged_by", "machine", "precision", "epochs", "wall_s"]
+    runs = cells.reindex(columns=[*cells.columns.difference(facts), *facts])
+    runs = runs.drop_duplicates(["row", "seed", "fold"])
     data = sorted({f"{name} ({key})" for name, key in zip(runs["data"], runs["data_hash"], strict=True)})
+    alike = runs.groupby("fold", dropna=False)  # each fold has its own notes, and classifiers
     epochs = (runs["epochs"].min(), runs["epochs"].max())
     hours = runs["wall_s"].sum() / 3600
     lines = [
@@ -284,9 +299,14 @@ def header(cells: pd.DataFrame) -> list[str]:
         f"- {len(runs)} cells of {' to '.join(dict.fromkeys(f'{n:.0f}' for n in epochs))} epochs, "
         f"{hours:.2f} hours of run time in all ({runs['wall_s'].mean():.0f} s a cell)",
     ]
-    if len(data) > 1:
+    if runs["fold"].notna().any():
+        folds = (
+            f"{runs['fold'].nunique()} folds: a seed's score is the mean over them; seeds that lack one are left out"
+        )
+        lines.insert(1, f"- {folds}")
+    if (alike["data_hash"].nunique() > 1).any() or runs["data"].nunique() > 1:
         lines.append("- **The cells here are of different data: do not compare them.**")
-    elif runs["judged_by"].nunique() > 1:
+    elif (alike["judged_by"].nunique() > 1).any():
         lines.append("- **The cells here were judged by different classifiers: do not compare what they generate.**")
     return lines
 
@@ -405,13 +425,14 @@ def draw_table(cells: pd.DataFrame) -> Figure:
     """
     scores, published = selected(cells, "published", "best"), published_scores()
     here, paper = (spreads(of, PUBLISHED_METRICS) for of in (scores, published))
+    each = over_folds(scores)
     rows = [row for row in row_order(here) if row in here or row in paper]
     figure = Figure(figsize=(14, 2.1 + 0.62 * len(rows)), layout="constrained")  # whatever the length of a row's name
     grid = figure.subplots(2, 4, sharey=True)
     for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=True):
         for place, row in enumerate(rows):
             if metric.name in here.get(row, {}):
-                seeds = scores.loc[scores["row"] == row, metric.name]
+                seeds = each.loc[each["row"] == row, metric.name]
                 _draw_spread(axes, here[row][metric.name], place - 0.16, figures.BLUE, "o", "here: mean ± deviation")
                 axes.plot(
                     seeds, [place - 0.16] * len(seeds), "|", color=figures.BLUE, markersize=9, label="here: seeds"

@@ -99,7 +99,7 @@ def _print(found: dict[str, Measured]) -> None:
 def _write(found: dict[str, Measured], file: Path) -> None:
     import torch
 
-    from callbacks.run_record import RECORDED_VERSIONS, git_revision, machine, write_json
+    from callbacks.run_record import git_revision, machine, versions, write_json
 
     parts = {
         name: {
@@ -109,13 +109,11 @@ def _write(found: dict[str, Measured], file: Path) -> None:
         }
         for name, part in found.items()
     }
-    from importlib.metadata import version
-
     about = {
         "machine": machine(),
         "git_revision": git_revision(),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+        "versions": versions(),
     }
     write_json(file, {**about, "parts": parts})
     print(file)

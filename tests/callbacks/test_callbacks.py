@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
 from math import exp
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from callbacks.epoch_log import EpochLog
 from callbacks.epoch_seed import EpochSeed
 from callbacks.generation_metrics import GenerationMetrics, classifier_file
 from callbacks.latent_metrics import LatentMetrics
-from callbacks.run_record import git_revision, machine, read_json, write_json
+from callbacks.run_record import git_revision, machine, read_json, versions, write_json
 from callbacks.temperature import TemperatureAnnealing
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.pitch_timbre_vae import Latents
@@ -252,6 +253,17 @@ def test_json_is_written_whole_and_read_leniently(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["run.json"]
     file.write_text('{"a": ')
     assert read_json(file) == read_json(tmp_path / "none.json") == {}
+
+
+def test_a_checkout_that_is_not_installed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(name: str) -> str:
+        if name == "pitch-timbre":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr("callbacks.run_record.version", found)
+    assert versions()["pitch-timbre"] == "not installed"
+    assert versions()["torch"] == "1.0"
 
 
 def test_facts_of_the_machine_are_found() -> None:

@@ -63,6 +63,8 @@ def work(row: str, seed: int, run_dir: Path, epochs: int) -> None:
     scores = dict.fromkeys(METRICS, score)
     at = {"epoch": epochs - 1, "published": scores, "honest": scores}
     facts = {"row": row, "seed": seed, "grid_key": os.environ["PITCH_TIMBRE_GRID_KEY"], "epochs": epochs, "wall_s": 1.0}
+    fold = run_dir.name.partition("_fold_")[2]
+    facts |= {"fold": int(fold)} if fold else {}
     facts |= {"data": "notes", "data_hash": content(), "train_s": 0.5}
     replace(
         run_dir / "metrics.json",
@@ -86,7 +88,9 @@ def content() -> str:
 def prepare(words: list[str]) -> str:
     if setting("BROKEN"):
         sys.exit("no notes")
-    return content()
+    if "--data.split.fold" not in words or setting("ONE_SPLIT"):
+        return content()
+    return content() + words[words.index("--data.split.fold") + 1]
 
 
 def server(words: list[str]) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def test_a_fit_leaves_its_record(fit: Callable[..., None], tmp_path: Path, capsy
             assert 100 * notes[f"{protocol}_{name}"].mean() == pytest.approx(best[protocol][name], abs=1e-3)
     assert 100 * notes.honest_acc_abs.mean() == pytest.approx(best["honest"]["acc_abs"], abs=1e-3)
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_fold_is_recorded(fit: Callable[..., None], tmp_path: Path) -> None:
+    fit(tmp_path, "--data.split.folds", "4", "--data.split.fold", "2", "--trainer.max_epochs", "1")
+    assert json.loads((tmp_path / "metrics.json").read_text())["fold"] == 2
+
+
+def test_no_one_is_told_to_have_more_workers(
+    fit: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loaders yield indices; on a machine of many cores Lightning would ask for processes to do so."""
+    monkeypatch.setattr("lightning.pytorch.trainer.connectors.data_connector.suggested_max_num_workers", lambda n: 16)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(tmp_path, "--trainer.max_epochs", "1")
+    assert not [each for each in said if "many workers" in str(each.message)]
 
 
 def test_classifiers_are_trained_once_and_kept(

@@ -172,6 +172,48 @@ def test_index_runs_one_cell(settings: GridSettings) -> None:
     assert ran(settings.out) == [("m6", 1)]
 
 
+def test_folds_are_cells(settings: GridSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    folded = replace(settings, folds=3)
+    assert run(folded) == 0
+    cells = list_cells(folded, "no notes0 no notes1 no notes2")
+    assert [cell.name for cell in cells[:4]] == [
+        "b seed 0 fold 0",
+        "m6 seed 0 fold 0",
+        "b seed 0 fold 1",
+        "m6 seed 0 fold 1",
+    ]
+    assert len({cell.run_dir for cell in cells}) == len(cells) == len(ran(settings.out)) == 12
+    assert len({cell.key for cell in cells}) == 6, "a key a row and fold"
+    assert all(cell.finished() for cell in cells)
+    words = grid.fit_words(folded, cells[2])
+    assert words[words.index("--data.split.folds") :][:4] == ["--data.split.folds", "3", "--data.split.fold", "1"]
+    assert words[words.index("--run_dir") + 1].endswith("b/seed_0_fold_1")
+    printed = capsys.readouterr().out
+    assert "[12/12] m6 seed 1 fold 2: finished" in printed
+    assert "3 folds: a seed's score is the mean over them" in printed
+    assert run(folded) == 0
+    assert len(ran(settings.out)) == 12, "finished folds are not run again"
+    assert run(replace(folded, index=5)) == 0
+    assert cells[5].name == "m6 seed 0 fold 2"
+
+
+def test_folds_that_score_the_same_notes_are_refused(
+    settings: GridSettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ONE_SPLIT", "1")
+    assert run(replace(settings, folds=2)) == 1
+    assert "several folds score the same notes" in capsys.readouterr().out
+    assert ran(settings.out) == []
+
+
+@pytest.mark.parametrize(("first", "then"), [(None, 2), (2, None), (3, 2)])
+def test_a_folder_holds_one_kind_of_folds(settings: GridSettings, first: int | None, then: int | None) -> None:
+    small = replace(settings, rows=("b",), seeds=1, folds=first)
+    assert run(small) == 0
+    with pytest.raises(grid.BadInputError, match="give another folder"):
+        run(replace(small, folds=then))
+
+
 def test_each_job_has_its_gpu(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     monkeypatch.setenv("FAKE_S", "0.1")
@@ -302,6 +344,9 @@ def test_the_default_grid_is_the_published_table() -> None:
         (["--jobs", "1.5"], "--jobs: '1.5' is not a whole number"),
         (["--jobs", "0"], "jobs is 0"),
         (["--epochs", "0"], "epochs is 0"),
+        (["--folds", "1"], "folds is 1; it must be at least 2"),
+        (["--folds", "5", "--", "--data.split.fold", "2"], "--data.split.fold: the grid sets it"),
+        (["--folds", "2", "--index", "90"], "cells 0 to 89"),
         (["--data", "nowhere.yaml"], "nowhere.yaml: there is no such data configuration"),
         (["--out", f"{__file__}/below"], "below: cannot be written"),
         (["--index", "45"], "cells 0 to 44"),

@@ -148,6 +148,32 @@ def test_a_row_of_ones_own_stands_last_without_a_published_line(published_grid: 
     assert first[-3].split("|")[2].strip() == "paper"
 
 
+def test_a_seed_counts_once_whatever_its_folds(tmp_path: Path) -> None:
+    for seed in range(2):
+        for fold in range(3):
+            write_cell(tmp_path, "m6", seed, shift=fold, fold=fold, data_hash=f"cut {fold}", judged_by=f"fold {fold}")
+            (tmp_path / f"m6/seed_{seed}").rename(tmp_path / f"m6/seed_{seed}_fold_{fold}")
+    write_cell(tmp_path, "m6", 2, shift=-40.0, fold=0, data_hash="cut 0", judged_by="fold 0")
+    (tmp_path / "m6/seed_2").rename(tmp_path / "m6/seed_2_fold_0")
+    cells = read_cells(tmp_path)
+    found = spreads(table.selected(cells, "published", "best"), PUBLISHED_METRICS)["m6"]
+    scores = table.published_scores()
+    two = scores[(scores["row"] == "m6") & (scores["seed"] < 2)]
+    for metric in PUBLISHED_METRICS:
+        assert found[metric.name].mean == pytest.approx(two[metric.name].mean() + 1), "the third seed lacks two folds"
+        assert found[metric.name].std == pytest.approx(two[metric.name].std(ddof=0))
+        assert found[metric.name].seeds == 2
+    text = write_tables(tmp_path)
+    assert "7 cells of" in text
+    assert "3 folds: " in text
+    assert "do not compare" not in text, "folds differ in their notes and classifiers"
+    assert len(draw_table(cells).axes) == 8
+    (tmp_path / "m6/seed_0_fold_1").rename(tmp_path / "gone")
+    write_cell(tmp_path, "m6", 0, fold=1, data_hash="another cut")
+    (tmp_path / "m6/seed_0").rename(tmp_path / "m6/seed_0_fold_1")
+    assert "do not compare" in write_tables(tmp_path)
+
+
 def test_long_names_of_rows_are_drawn_whole(published_grid: Path) -> None:
     (published_grid / "m6").rename(published_grid / "m7_published_encoder")
     for file in published_grid.glob("m7_published_encoder/*/metrics.json"):
