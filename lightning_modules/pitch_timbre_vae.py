@@ -40,8 +40,9 @@ class PitchAxisSettings:
     Attributes:
         encoder: ``published``; ``equivariant``: shifted by construction as its input is; or ``comb``: equivariant, and
             nothing is learned.
-        margin: candidates on each side of the K categories, from which the categories are chosen when the axis has
-            been learned: those K neighbours that hold most of the training notes. A comb's are where they are.
+        margin: candidates on each side of the pitches asked for, from which the K categories are chosen when the axis
+            has been learned: those K neighbours that hold most of the training notes. A comb's are where they are.
+            Categories beyond the pitches take the margin's place: the longer an axis, the longer it is learned.
         epochs: so many epochs at the start learn the pitch encoder alone, from the terms of pairs (alignment,
             expected_shift, balance); then it is frozen and the rest is learned. 0 learns all at once.
         learning_rate: of these epochs; it falls as a cosine.
@@ -164,12 +165,15 @@ class PitchTimbreVAE(L.LightningModule):
         super().__init__()
         if axis.epochs and not weights.alignment:
             raise ValueError(f"model.axis.epochs is {axis.epochs}: they learn from weights.alignment, which is 0")
+        margin = axis.margin
         if n_categories is not None:
             if n_categories < 2 or (weights.supervised and n_categories < n_pitches):
                 raise ValueError(
                     f"model.n_categories is {n_categories}; give at least 2, and {n_pitches} (one a pitch) for labels"
                 )
-            lowest_midi -= (n_categories - n_pitches) // 2  # the categories stay in the middle of the pitches
+            spare = (n_categories - n_pitches) // 2  # the categories stay in the middle of the pitches
+            lowest_midi -= spare
+            margin = max(0, margin - spare) if margin else 0
             n_pitches = n_categories
         self.weights, self.axis, self.schedule, self.amsgrad = weights, axis, schedule, amsgrad
         self.elbo_of = elbo_of
@@ -178,10 +182,10 @@ class PitchTimbreVAE(L.LightningModule):
         self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
         self.pitch_encoder: PitchAxis
         if axis.encoder == "published":
-            self.pitch_encoder = PitchEncoder(n_mels, n_pitches, width, axis.margin)
+            self.pitch_encoder = PitchEncoder(n_mels, n_pitches, width, margin)
         else:
             kind = EquivariantPitchEncoder if axis.encoder == "equivariant" else HarmonicComb
-            self.pitch_encoder = kind(mel_hz, lowest_midi, n_pitches, axis.margin)
+            self.pitch_encoder = kind(mel_hz, lowest_midi, n_pitches, margin)
         if axis.epochs:
             self.candidate_mass: Tensor
             self.register_buffer("candidate_mass", torch.zeros(self.pitch_encoder.n_candidates))

@@ -37,6 +37,7 @@ def fit(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def run(run_dir: Path, *words: str, config: str = "smoke", command: str = "fit") -> None:
         shared = ["--classifier_dir", str(home / "classifiers"), "--data.cache_dir", str(home / "cache")]
+        shared += ["--trainer.accelerator", "cpu"]  # where bits are compared: a GPU's sums have no fixed order
         size = ["--data.max_notes", "64", "--data.source.instruments", "[oboe,cello,flute]"]
         main([command, "--config", str(CONFIGS / f"{config}.yaml"), *shared, *size, "--run_dir", str(run_dir), *words])
 
@@ -290,6 +291,16 @@ def test_bf16_is_taken_only_where_the_processor_has_it(flag: str, there: bool, m
     flags = {"architecture": "any", "avx512_bf16": False, "amx_bf16": False} | {flag: True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
     assert has_bf16_arithmetic() is there
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed", "bf16-mixed"])
+def test_a_gpu_trains_in_each_precision(precision: str, fit: Callable[..., None], tmp_path: Path) -> None:
+    fit(tmp_path, "--trainer.accelerator", "gpu", "--trainer.precision", precision)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["precision"] == precision
+    assert torch.cuda.get_device_name(0) in metrics["machine"]
+    assert all(np.isfinite(value) for of in metrics["best"].values() if isinstance(of, dict) for value in of.values())
 
 
 @pytest.mark.parametrize("k", [11, 40])

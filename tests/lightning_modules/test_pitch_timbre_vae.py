@@ -7,6 +7,7 @@ import torch
 
 from datamodules.note_pairs import NotePair
 from lightning_modules import objectives
+from lightning_modules.networks import BINS_A_SEMITONE
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import LearningRateSchedule, PitchAxisSettings, PitchTimbreVAE
 
@@ -211,6 +212,24 @@ def test_what_cannot_be_learned_is_refused() -> None:
         PitchTimbreVAE(ObjectiveWeights(supervised=1), n_pitches=20, n_categories=10)
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         LearningRateSchedule(final_share=2)
+
+
+@pytest.mark.parametrize(("k", "candidates", "categories"), [(None, 32, 20), (11, 33, 11), (29, 33, 29), (40, 40, 40)])
+def test_the_axis_is_as_long_however_many_categories_it_has(k: int | None, candidates: int, categories: int) -> None:
+    """An axis of twice the candidates does not leave its plateau in the same epochs."""
+    settings = PitchAxisSettings(encoder="equivariant", margin=6, epochs=2)
+    mel_hz = torch.logspace(1.8, 3.8, 64).tolist()
+    made = PitchTimbreVAE(
+        ObjectiveWeights(alignment=1), 20, 64, axis=settings, mel_hz=mel_hz, lowest_midi=50, n_categories=k
+    )
+    assert made.pitch_encoder.n_candidates == candidates
+    assert made.pitch_encoder(torch.rand(4, 64)).shape == (4, categories)
+    whole = PitchTimbreVAE(ObjectiveWeights(alignment=1), 20, 64, axis=settings, mel_hz=mel_hz, lowest_midi=50)
+    first, second = (each.pitch_encoder.get_buffer("log_frequency") for each in (made, whole))
+    shared = min(first.shape[1], second.shape[1]) - 3 * BINS_A_SEMITONE
+    if k != 40:
+        moved = [first.roll(-semitones * BINS_A_SEMITONE, 1)[:, 20:shared] for semitones in (-1, 0, 1)]
+        assert any(torch.allclose(each, second[:, 20:shared]) for each in moved), "it begins at the same pitch"
 
 
 def test_a_checkpoint_of_other_categories_is_refused() -> None:
