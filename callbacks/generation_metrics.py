@@ -95,9 +95,10 @@ class GenerationMetrics(L.Callback):
             self._training.append((batch.x, outputs.category, batch.pitch))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Log the epoch's values, as they go into the table."""
+        """Log the epoch's values, computed in the training's precision: a test's, for the table, are in float32."""
         if self._due(trainer):
-            found = self._measure(pl_module, timbres=self.timbres_each_epoch, everything=False)
+            with trainer.precision_plugin.forward_context():
+                found = self._measure(pl_module, timbres=self.timbres_each_epoch, everything=False)
             pl_module.log_dict({f"val/{name}": value for name, value in found.items()})
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:

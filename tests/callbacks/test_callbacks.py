@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 
 from callbacks.checkpoints import write_checkpoint
 from callbacks.epoch_log import EpochLog
@@ -24,6 +25,7 @@ from metrics.consistency_diversity import consistency_diversity_score
 from metrics.frechet import frechet_distance
 
 K, F_MELS, LATENT = 5, 16, 4
+BF16 = MixedPrecision("bf16-mixed", "cpu")
 
 
 class Recorder:
@@ -48,7 +50,8 @@ class Recorder:
 
 
 def at_epoch(epoch: int, **more: Any) -> Any:
-    return SimpleNamespace(**{"current_epoch": epoch, "datamodule": SimpleNamespace(lowest_midi=60)} | more)
+    usual = {"datamodule": SimpleNamespace(lowest_midi=60), "precision_plugin": Precision()}
+    return SimpleNamespace(**{"current_epoch": epoch} | usual | more)
 
 
 def latents(n: int, categories: torch.Tensor) -> Latents:
@@ -149,8 +152,8 @@ def classifiers(tmp_path: Path) -> dict[str, NoteClassifier]:
     return made
 
 
-def measured(callback: GenerationMetrics, module: Recorder, test: bool) -> tuple[torch.Tensor, Latents]:
-    trainer = at_epoch(0, datamodule=SimpleNamespace(data_hash="hash"))
+def measured(callback: GenerationMetrics, module: Recorder, test: bool, **more: Any) -> tuple[torch.Tensor, Latents]:
+    trainer = at_epoch(0, datamodule=SimpleNamespace(data_hash="hash"), **more)
     callback.setup(trainer, module, "fit")  # type: ignore[arg-type]
     x, encoded = torch.tanh(torch.randn(40, F_MELS)), latents(40, torch.arange(40) % K)
     batch = SimpleNamespace(x=x, pitch=(torch.arange(40) + 1) % K, instrument=torch.arange(40) % 3)
@@ -207,6 +210,20 @@ def test_an_epoch_measures_fewer_timbres_and_repeats(tmp_path: Path, classifiers
         measured(GenerationMetrics(tmp_path, timbres_each_epoch=2), module, test=False)
     assert first.logged == second.logged
     assert first.logged.keys() == {"val/fid_recon", "val/fid_rand", "val/cds"}
+
+
+def test_an_epoch_is_measured_in_the_precision_of_the_training(
+    tmp_path: Path, classifiers: dict[str, NoteClassifier]
+) -> None:
+    exact, mixed, tested = Recorder(), Recorder(), Recorder()
+    for module, plugin, test in ((exact, Precision(), False), (mixed, BF16, False), (tested, BF16, True)):
+        torch.manual_seed(5)
+        measured(GenerationMetrics(tmp_path), module, test, precision_plugin=plugin)
+    for name, value in exact.logged.items():
+        assert mixed.logged[name] != value
+        assert mixed.logged[name] == pytest.approx(value, rel=0.02)
+    for name in ("fid_recon", "fid_rand"):
+        assert tested.logged[f"published/{name}"] == exact.logged[f"val/{name}"], "what is reported is in float32"
 
 
 def test_other_notes_are_not_taken_for_the_last_ones(tmp_path: Path, classifiers: dict[str, NoteClassifier]) -> None:
