@@ -51,6 +51,7 @@ def quiet_libraries() -> None:
     """What Lightning says of itself is left to its warnings; the run says in its own words what it does."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # --trainer.profiler simple prints by it
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # a name of torch's that Lightning uses
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a run that goes on
     warnings.filterwarnings("ignore", message=".*does not have many workers")  # they would carry indices alone
@@ -87,6 +88,7 @@ class PitchTimbreCLI(LightningCLI):
 
     def __init__(self, args: list[str], run: bool = True) -> None:
         quiet_libraries()
+        torch.backends.cudnn.deterministic = True  # else a GPU's convolutions may move the last bits between two runs
         with one_line_errors():
             trust_own_classes()
         super().__init__(

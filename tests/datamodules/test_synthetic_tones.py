@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import librosa
 import numpy as np
+import pytest
 
-from datamodules.synthetic_tones import synthetic_tones
+from datamodules.synthetic_tones import sum_of_partials, synthetic_tones
 
 RATE = 22050
 
@@ -42,3 +43,12 @@ def test_high_tones_have_no_partial_beyond_the_band() -> None:
     power = np.abs(np.fft.rfft(tone * np.hanning(RATE))) ** 2
     assert power[4600:4800].sum() > 0.5 * power.sum()
     assert power[int(0.96 * RATE / 2) :].sum() < 1e-3 * power.sum()
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 100, 7717])
+def test_partials_are_summed_as_cosines(n_samples: int) -> None:
+    rng = np.random.default_rng(3)
+    frequency, amplitude, phase = rng.uniform(0, 0.5, 40), rng.uniform(0, 1, 40), rng.uniform(0, 2 * np.pi, 40)
+    t = np.arange(n_samples)
+    expected = amplitude @ np.cos(2 * np.pi * np.outer(frequency, t) + phase[:, None])
+    assert sum_of_partials(frequency, amplitude, phase, n_samples) == pytest.approx(expected, abs=1e-9)

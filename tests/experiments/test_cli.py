@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_a_fit_leaves_its_record(fit: Callable[..., None], tmp_path: Path, capsy
         assert 1 <= combine["cds"] <= 82
     assert (run["row"], run["seed"], run["n_notes"]) == ("smoke", 0, 64)
     assert torch.__version__.startswith(run["versions"]["torch"])
+    assert run["cudnn_deterministic"] is True
     assert len(run["data_hash"]) == len(run["config_hash"]) == 16
     split = pd.read_csv(tmp_path / "split.csv")
     assert (split.part == "validation").sum() == run["n_scored"] == 16
@@ -96,6 +98,15 @@ def test_no_one_is_told_to_have_more_workers(
         warnings.simplefilter("always")
         fit(tmp_path, "--trainer.max_epochs", "1")
     assert not [each for each in said if "many workers" in str(each.message)]
+
+
+def test_lightnings_profiler_is_heard(
+    fit: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("lightning.pytorch.profilers.profiler")
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
+    fit(tmp_path, "--trainer.max_epochs", "1", "--trainer.profiler", "simple")
+    assert "run_training_epoch" in caplog.text
 
 
 def test_classifiers_are_trained_once_and_kept(
