@@ -221,14 +221,15 @@ class EquivariantPitchEncoder(LogFrequencyAxis):
         hidden: tuple[int, int] = (96, 48),
     ) -> None:
         super().__init__(mel_hz, lowest_midi, n_pitches, margin)
-        self.windows = nn.Conv1d(1, hidden[0], WINDOW, stride=BINS_A_SEMITONE)
+        self.windows = nn.Linear(WINDOW, hidden[0])
         self.score = nn.Sequential(nn.SiLU(), nn.Linear(hidden[0], hidden[1]), nn.SiLU(), nn.Linear(hidden[1], 1))
         self.compare = nn.Conv1d(1, 1, NEIGHBOURS, padding=NEIGHBOURS // 2, bias=False)
         nn.init.dirac_(self.compare.weight)
 
     def candidates(self, x: Tensor) -> Tensor:
         """(B, F) frames to (B, A) logits, float32."""
-        scores = self.score(self.windows(self.bins(x)).transpose(1, 2))
+        # One product over all windows; a convolution of one channel is half as fast on a CPU, forward and backward.
+        scores = self.score(self.windows(self.bins(x).squeeze(1).unfold(-1, WINDOW, BINS_A_SEMITONE)))
         return self.compare(scores.transpose(1, 2)).squeeze(1).float()
 
 

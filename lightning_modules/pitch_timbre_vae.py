@@ -46,15 +46,18 @@ class PitchAxisSettings:
         epochs: so many epochs at the start learn the pitch encoder alone, from the terms of pairs (alignment,
             expected_shift, balance); then it is frozen and the rest is learned. 0 learns all at once.
         learning_rate: of these epochs; it falls as a cosine.
+        trials: so many pitch encoders are learned side by side in these epochs, from different weights; the one that
+            hears most of the synthetic tones right is kept, which needs no label. Some never leave a poor axis.
     """
 
     encoder: Literal["published", "equivariant", "comb"] = "published"
     margin: int = 0
     epochs: int = 0
     learning_rate: float = 2e-3
+    trials: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse negative numbers, and a margin that nothing would choose from."""
+        """Refuse negative numbers, and a margin or trials that nothing would choose from."""
         for name in ("margin", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.axis.{name} is {getattr(self, name)}; it must be 0 or more")
@@ -63,6 +66,11 @@ class PitchAxisSettings:
         if self.margin and not self.epochs and self.encoder != "comb":
             raise ValueError(
                 f"model.axis.margin {self.margin} needs model.axis.epochs, after which categories are chosen"
+            )
+        if self.trials < 1 or (self.trials > 1 and not self.epochs):
+            raise ValueError(
+                f"model.axis.trials is {self.trials}; it must be 1, or more with model.axis.epochs, after which one of "
+                "them is kept"
             )
 
 
@@ -95,6 +103,13 @@ class LearningRateSchedule:
 
 
 AXIS_SCHEDULE = LearningRateSchedule(final_share=0.02)
+
+
+def _calibrated(axis: PitchAxis, frames: Tensor, midi: Tensor) -> tuple[Tensor, Tensor]:
+    """The MIDI pitch of category 0 by most of the tones, and the share of the tones that say so, both 0-d."""
+    distance = midi - (axis.candidates(frames).argmax(-1) - axis.first)
+    offset = distance.mode().values
+    return offset, (distance == offset).float().mean()
 
 
 class Latents(NamedTuple):
@@ -179,17 +194,22 @@ class PitchTimbreVAE(L.LightningModule):
         self.elbo_of = elbo_of
         self.n_pitches, self.n_mels, self.n_latent = n_pitches, n_mels, n_latent
         self.learning_rate, self.contrast_temperature = learning_rate, contrast_temperature
-        self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
-        self.pitch_encoder: PitchAxis
-        if axis.encoder == "published":
-            self.pitch_encoder = PitchEncoder(n_mels, n_pitches, width, margin)
-        else:
+
+        def pitch_encoder() -> PitchAxis:
+            if axis.encoder == "published":
+                return PitchEncoder(n_mels, n_pitches, width, margin)
             kind = EquivariantPitchEncoder if axis.encoder == "equivariant" else HarmonicComb
-            self.pitch_encoder = kind(mel_hz, lowest_midi, n_pitches, margin)
+            return kind(mel_hz, lowest_midi, n_pitches, margin)
+
+        self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
+        self.pitch_encoder = pitch_encoder()
+        self.decoder = Decoder(n_mels, n_latent, n_pitches, width)
+        self.rivals = torch.nn.ModuleList(pitch_encoder() for _ in range(axis.trials - 1))
         if axis.epochs:
             self.candidate_mass: Tensor
-            self.register_buffer("candidate_mass", torch.zeros(self.pitch_encoder.n_candidates))
-        self.decoder = Decoder(n_mels, n_latent, n_pitches, width)
+            self.register_buffer("candidate_mass", torch.zeros(axis.trials, self.pitch_encoder.n_candidates))
+            self.trial_agreement: Tensor
+            self.register_buffer("trial_agreement", torch.zeros(axis.trials))
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(1.0))
         self.midi_offset: Tensor
@@ -232,11 +252,11 @@ class PitchTimbreVAE(L.LightningModule):
             frames: (N, F) frames of tones whose pitch is known, such as synthetic ones.
             midi: (N,) their MIDI pitches.
         """
-        heard = self.pitch_encoder.candidates(frames).argmax(-1) - self.pitch_encoder.first
-        distance = midi - heard
-        offset = distance.mode().values
-        self.midi_offset.fill_(offset)
-        self.calibration_agreement.copy_((distance == offset).float().mean())
+        offset, agreement = _calibrated(self.pitch_encoder, frames, midi)
+        self.midi_offset.copy_(offset)
+        self.calibration_agreement.copy_(agreement)
+        if self.learns_axis:
+            self.trial_agreement.copy_(torch.stack([_calibrated(each, frames, midi)[1] for each in self.trials]))
 
     def objective_terms(self, batch: Any) -> tuple[dict[str, Tensor], Latents]:
         """The unweighted terms of a batch, and the latents of its notes.
@@ -329,24 +349,33 @@ class PitchTimbreVAE(L.LightningModule):
         """Whether this epoch is one of those that learn the pitch encoder alone."""
         return self.current_epoch < self.axis.epochs
 
+    @property
+    def trials(self) -> list[PitchAxis]:
+        """The pitch encoders that are learned side by side; the first is the model's own."""
+        return [self.pitch_encoder, *self.rivals]
+
     def on_train_epoch_start(self) -> None:
-        """Freeze the pitch encoder, and choose its categories, when its epochs are over."""
+        """Keep the best of the trials, choose its categories, and freeze it, when the epochs of the axis are over."""
         if not self.axis.epochs or self.learns_axis:
             return
         if self.current_epoch == self.axis.epochs:
-            self.pitch_encoder.settle(self.candidate_mass)
+            best = int(self.trial_agreement.argmax())
+            # The values, not the module: an optimiser's state in a checkpoint is in the order of the parameters.
+            self.pitch_encoder.load_state_dict(self.trials[best].state_dict())
+            self.pitch_encoder.settle(self.candidate_mass[best])
+        self.rivals.requires_grad_(False)
         self.pitch_encoder.requires_grad_(False).eval()
 
     def _axis_step(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The loss of a batch of pairs in the epochs of the axis, and the categories of its notes."""
         frames = recoloured(torch.cat([batch.x, batch.x_shifted]))
-        logits, logits_shifted = self.pitch_encoder.candidates(frames).split(len(batch.x))
-        terms = self._axis_terms(logits, logits_shifted, batch.semitones)
-        loss = self.weighted_sum(terms)
-        self.terms_log.add("train", {f"loss/{name}": term for name, term in terms.items()}, len(batch.x))
+        pairs = [trial.candidates(frames).split(len(batch.x)) for trial in self.trials]
+        terms = [self._axis_terms(logits, shifted, batch.semitones) for logits, shifted in pairs]
+        loss = torch.stack([self.weighted_sum(each) for each in terms]).sum()
+        self.terms_log.add("train", {f"loss/{name}": term for name, term in terms[0].items()}, len(batch.x))
         if self.current_epoch == self.axis.epochs - 1:
-            self.candidate_mass += logits.detach().softmax(-1).sum(0)
-        return loss, self.pitch_encoder.categories(logits).argmax(-1)
+            self.candidate_mass += torch.stack([logits.detach().softmax(-1).sum(0) for logits, _ in pairs])
+        return loss, self.pitch_encoder.categories(pairs[0][0]).argmax(-1)
 
     def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The loss: each term times its weight, once."""
@@ -390,8 +419,8 @@ class PitchTimbreVAE(L.LightningModule):
         """Adam, and the learning rates' schedules where there are any."""
         groups: list[dict[str, Any]] = [{"params": list(self.parameters())}]
         if self.axis.epochs:
-            axis = list(self.pitch_encoder.parameters())
-            rest = [p for name, p in self.named_parameters() if not name.startswith("pitch_encoder.")]
+            axis = [p for trial in self.trials for p in trial.parameters()]
+            rest = [p for name, p in self.named_parameters() if not name.startswith(("pitch_encoder.", "rivals."))]
             groups = [{"params": rest}, {"params": axis, "lr": self.axis.learning_rate}]
         optimizer = torch.optim.Adam(groups, lr=self.learning_rate, amsgrad=self.amsgrad, fused=True)
         if self.schedule == LearningRateSchedule() and not self.axis.epochs:

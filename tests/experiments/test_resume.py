@@ -71,12 +71,18 @@ def whole(fit: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) ->
     return run_dir
 
 
+IN_ONE_SESSION = ("wall_s", "train_s", "current_score")
+
+
 def digest(value: Any, run_dir: Path) -> str:
-    """A hash of nested values, tensors by their bits, without the run's folder and its times."""
+    """A hash of nested values, tensors by their bits, without the run's folder and its times.
+
+    Nor with ModelCheckpoint's ``current_score``, which decides nothing, and which Lightning forgets on resuming.
+    """
     if isinstance(value, torch.Tensor):
         text = value.contiguous().numpy().tobytes().hex() + str(value.dtype)
     elif isinstance(value, dict):
-        text = "|".join(f"{k}:{digest(v, run_dir)}" for k, v in value.items() if k not in ("wall_s", "train_s"))
+        text = "|".join(f"{k}:{digest(v, run_dir)}" for k, v in value.items() if k not in IN_ONE_SESSION)
     elif isinstance(value, list | tuple):
         text = "|".join(digest(item, run_dir) for item in value)
     else:

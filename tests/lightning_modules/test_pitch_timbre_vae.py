@@ -158,7 +158,7 @@ def test_the_epochs_of_the_axis_train_the_pitch_encoder_alone_and_the_others_all
     epoch[0] = 1
     trained()
     assert float(module.candidate_mass.sum()) == pytest.approx(len(pair.x), rel=1e-4)
-    module.candidate_mass.zero_()[1:21] = 1.0
+    module.candidate_mass.zero_()[:, 1:21] = 1.0
     epoch[0] = 2
     assert trained() == {"timbre_encoder", "decoder"}
     assert module.pitch_encoder.first == 1
@@ -166,6 +166,35 @@ def test_the_epochs_of_the_axis_train_the_pitch_encoder_alone_and_the_others_all
     state = {name: value.clone() for name, value in module.pitch_encoder.state_dict().items()}
     trained()
     assert all(torch.equal(value, state[name]) for name, value in module.pitch_encoder.state_dict().items())
+
+
+def test_the_trial_that_hears_the_tones_best_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    axis, epoch = PitchAxisSettings(margin=3, epochs=2, trials=3), [1]
+    one = PitchTimbreVAE(ObjectiveWeights(alignment=1), 20, 64, width=32, axis=PitchAxisSettings(margin=3, epochs=2))
+    torch.manual_seed(0)
+    module, pair = PitchTimbreVAE(ObjectiveWeights(alignment=1), 20, 64, width=32, axis=axis), batch()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), module.parameters(), strict=False)), "same start"
+    monkeypatch.setattr(PitchTimbreVAE, "current_epoch", property(lambda self: epoch[0]))
+    module.train()
+    module.terms_log._sums.clear()
+    module.training_step(pair, 0)["loss"].backward()
+    assert all(p.grad is not None for trial in module.trials for p in trial.parameters())
+    assert module.candidate_mass.sum(1).tolist() == pytest.approx([len(pair.x)] * 3, rel=1e-4)
+    module.eval()
+    frames = torch.randn(60, 64)
+    best = module.trials[2]
+    module.calibrate(frames, best.candidates(frames).argmax(-1) - best.first + 30)  # tones that the third hears right
+    assert float(module.trial_agreement[2]) == 1
+    assert float(module.trial_agreement[:2].max()) < 1
+    wanted = {name: value.clone() for name, value in best.state_dict().items() if name != "first"}
+    module.candidate_mass.zero_()[2, 4:24] = 1.0
+    epoch[0] = 2
+    module.on_train_epoch_start()
+    kept = module.pitch_encoder.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in wanted.items())
+    assert module.pitch_encoder.first == 4, "of the mass that the trial gave to its candidates"
+    assert not any(p.requires_grad for trial in module.trials for p in trial.parameters())
 
 
 def test_notes_outside_the_categories_are_not_reconstructed() -> None:
@@ -210,6 +239,8 @@ def test_what_cannot_be_learned_is_refused() -> None:
         PitchAxisSettings(margin=28)
     with pytest.raises(ValueError, match=r"model\.n_categories is 10; .* 20 \(one a pitch\) for labels"):
         PitchTimbreVAE(ObjectiveWeights(supervised=1), n_pitches=20, n_categories=10)
+    with pytest.raises(ValueError, match=r"model\.axis\.trials is 2; .* with model\.axis\.epochs"):
+        PitchAxisSettings(trials=2)
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         LearningRateSchedule(final_share=2)
 
