@@ -252,11 +252,12 @@ class PitchTimbreVAE(L.LightningModule):
             frames: (N, F) frames of tones whose pitch is known, such as synthetic ones.
             midi: (N,) their MIDI pitches.
         """
-        offset, agreement = _calibrated(self.pitch_encoder, frames, midi)
+        heard = [_calibrated(each, frames, midi) for each in (self.trials if self.learns_axis else self.trials[:1])]
+        offset, agreement = heard[0]
         self.midi_offset.copy_(offset)
         self.calibration_agreement.copy_(agreement)
         if self.learns_axis:
-            self.trial_agreement.copy_(torch.stack([_calibrated(each, frames, midi)[1] for each in self.trials]))
+            self.trial_agreement.copy_(torch.stack([share for _, share in heard]))
 
     def objective_terms(self, batch: Any) -> tuple[dict[str, Tensor], Latents]:
         """The unweighted terms of a batch, and the latents of its notes.
