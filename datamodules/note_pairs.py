@@ -140,8 +140,8 @@ class NotePairs(L.LightningDataModule):
         shifts: which pitch shifts make pairs.
         split: which notes are scored.
         pitch_range: lowest and highest MIDI pitch of the categories; ``None`` takes them from the notes.
-        on_bad_file: what to do with notes that cannot be decoded, are silent or end before the frame's longest window:
-            stop and name them, or drop them and say so.
+        on_bad_file: what to do with notes that cannot be decoded, are silent, end before the frame's longest window or
+            lie outside the pitch range: stop and name them, or drop them and say so.
         max_notes: keep this many notes, spread evenly over the table (smoke runs).
         batch_size: notes a batch.
         heard: a pitch estimator that is asked for each note's pitch, for rows that learn from it instead of a label.
@@ -188,10 +188,10 @@ class NotePairs(L.LightningDataModule):
             notes = notes.iloc[np.linspace(0, len(notes) - 1, max_notes).astype(int)].reset_index(drop=True)
         self.notes: pd.DataFrame = notes
         self.pitch_range = pitch_range or (int(notes.midi.min()), int(notes.midi.max()))
-        self.instruments: list[str] = sorted(notes.instrument.unique())
-        self._check_pitches()
-        self.scale: FrameScale | None = None
         self.dropped: dict[str, str] = {}
+        self._keep_to_the_pitch_range()
+        self.instruments: list[str] = sorted(self.notes.instrument.unique())
+        self.scale: FrameScale | None = None
         self._scored: np.ndarray = np.zeros(0, dtype=bool)
         self._waveforms: Waveforms | None = None
         self._frames: Tensor | None = None
@@ -199,15 +199,19 @@ class NotePairs(L.LightningDataModule):
         self._labels: tuple[Tensor, Tensor] | None = None
         self._heard: Tensor | None = None
 
-    def _check_pitches(self) -> None:
+    def _keep_to_the_pitch_range(self) -> None:
+        """Refuse or drop the notes that no category is for, such as those beyond a tested checkpoint's range."""
         lowest, highest = self.pitch_range
-        outside = self.notes[(self.notes.midi < lowest) | (self.notes.midi > highest)]
-        if len(outside):
-            row = outside.iloc[0]
-            raise ValueError(
-                f"note {row.note_id!r} has MIDI pitch {row.midi}, outside data.pitch_range {lowest}..{highest}; "
-                "widen the range or drop the note"
-            )
+        outside = (self.notes.midi < lowest) | (self.notes.midi > highest)
+        if not outside.any():
+            return
+        row, beyond = self.notes[outside].iloc[0], f"outside data.pitch_range {lowest}..{highest}"
+        what = f"note {row.note_id!r} has MIDI pitch {row.midi}, {beyond}"
+        if self.on_bad_file == "stop" or outside.all():
+            raise ValueError(f"{what}; widen the range, drop the note, or set data.on_bad_file: drop")
+        print(f"dropped, as data.on_bad_file says: {int(outside.sum())} note(s), the first: {what}", flush=True)
+        self.dropped = dict.fromkeys(self.notes.note_id[outside], beyond)
+        self.notes = self.notes[~outside].reset_index(drop=True)
 
     # What the models need to know -------------------------------------------------------------------------------------
 
@@ -347,8 +351,8 @@ class NotePairs(L.LightningDataModule):
         """Refuse or drop the notes that end before the frame's longest window; follow what was dropped on decoding."""
         self.notes = self.notes.iloc[waveforms.kept].reset_index(drop=True)
         rate, short = self.waveform_settings.sample_rate, waveforms.lengths < needed
-        self.dropped = dict(waveforms.dropped)
-        for note_id, reason in self.dropped.items():
+        self.dropped |= waveforms.dropped
+        for note_id, reason in waveforms.dropped.items():
             print(f"dropped, as data.on_bad_file says: {note_id}: {reason}", flush=True)
         if not short.any():
             return waveforms

@@ -148,6 +148,23 @@ def test_categories_come_from_the_notes_or_a_setting(cache_dir: Path, small_pair
         pairs_of(cache_dir, pitch_range=(60, 61))
 
 
+def test_notes_outside_the_pitch_range_are_dropped_where_that_is_asked_for(
+    cache_dir: Path, small_pairs: NotePairs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint of fewer pitches is tested on the notes that it has categories for."""
+    lowest, highest = small_pairs.pitch_range[0] + 5, small_pairs.pitch_range[1]
+    inside = small_pairs.notes[small_pairs.notes.midi >= lowest]
+    kept = pairs_of(cache_dir, pitch_range=(lowest, highest), on_bad_file="drop")
+    kept.setup()
+    assert list(kept.notes.note_id) == list(inside.note_id)
+    assert set(kept.dropped) == set(small_pairs.notes.note_id) - set(inside.note_id)
+    assert set(kept.dropped.values()) == {f"outside data.pitch_range {lowest}..{highest}"}
+    assert f"{len(kept.dropped)} note(s), the first: note " in capsys.readouterr().out
+    assert int(kept.pairs(torch.arange(len(inside)), torch.zeros(len(inside), dtype=torch.long)).pitch.min()) >= 0
+    with pytest.raises(ValueError, match=r"outside data\.pitch_range 0\.\.1; widen"):
+        pairs_of(cache_dir, pitch_range=(0, 1), on_bad_file="drop")
+
+
 def test_a_late_frame_needs_longer_notes(cache_dir: Path) -> None:
     with pytest.raises(ValueError, match=r"needs 2\.374 s; set data\.waveforms\.duration_s to at least 2\.38"):
         pairs_of(cache_dir, mel=MelSettings(frame_index=200)).setup()
