@@ -12,13 +12,14 @@ from torch import Tensor
 from datamodules.synthetic_tones import synthetic_tones
 
 LOWEST_MIDI, HIGHEST_MIDI = 24, 105
-"""Of the tones, whatever the pitches of the notes are: C1 to A7, below which 2048 samples resolve no partials."""
+"""Of the tones, whatever the pitches of the notes are: C1 to A7."""
 
 
 class PitchCalibration(L.Callback):
     """Before each checkpoint, find the MIDI pitch of category 0 on synthetic harmonic tones, and keep it in the model.
 
-    The share of the tones that agree with it is logged: seeds are chosen by it, without a label.
+    The tones are heard in the training's precision. The share of them that agrees is logged: seeds, and trials of an
+    axis, are chosen by it, without a label.
 
     Args:
         tones_a_pitch: tones of each semitone, all different.
@@ -27,7 +28,7 @@ class PitchCalibration(L.Callback):
         tones: the tones' frames (N, F) and MIDI pitches (N,); ``None`` before a fit.
     """
 
-    def __init__(self, tones_a_pitch: int = 3) -> None:
+    def __init__(self, tones_a_pitch: int = 6) -> None:
         if tones_a_pitch < 1:
             raise ValueError(f"PitchCalibration: tones_a_pitch is {tones_a_pitch}; it must be at least 1")
         self.tones_a_pitch = tones_a_pitch
@@ -39,12 +40,13 @@ class PitchCalibration(L.Callback):
         midi = np.repeat(np.arange(LOWEST_MIDI, HIGHEST_MIDI + 1), self.tones_a_pitch)
         settings = data.waveform_settings
         samples = synthetic_tones(midi, settings.sample_rate, settings.length, np.random.default_rng(0))
-        self.tones = data.frames_of(samples), torch.from_numpy(midi)
+        self.tones = data.pitch_frames_of(samples), torch.from_numpy(midi)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Calibrate; a test of a checkpoint takes what the checkpoint holds."""
         if self.tones is not None:
             frames, midi = (part.to(pl_module.device) for part in self.tones)
             self.tones = frames, midi
-            pl_module.calibrate(frames, midi)
+            with trainer.precision_plugin.forward_context():
+                pl_module.calibrate(frames, midi)
             pl_module.log("val/calibration_agreement", 100 * pl_module.calibration_agreement)

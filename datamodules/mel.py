@@ -69,6 +69,26 @@ class MelSettings:
         return index * self.hop_length
 
 
+@dataclass(frozen=True)
+class LowBandSettings:
+    """Low bands read through a longer window, which resolves the partials of low notes as the mel frame's does not.
+
+    Attributes:
+        n_fft: length of that window in samples (Hann); a note's partials lie apart from ``4 / n_fft`` of the rate on.
+        below_hz: the bands whose centres lie below are read so, Hz; the others as in the mel frame.
+    """
+
+    n_fft: int = 4096
+    below_hz: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        if self.n_fft < 1 or not self.below_hz > 0:
+            raise ValueError(
+                f"data.pitch_low_bands: n_fft {self.n_fft} must be at least 1 and below_hz {self.below_hz:g} positive"
+            )
+
+
 @lru_cache(maxsize=8)
 def _filters(sample_rate: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float, device: torch.device) -> Tensor:
     bank = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin_hz, fmax=fmax_hz)

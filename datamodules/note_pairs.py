@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.heard_pitch import Estimator, heard_pitches
-from datamodules.mel import FrameScale, MelSettings, log_mel, mel_centres_hz, mel_filters
+from datamodules.mel import FrameScale, LowBandSettings, MelSettings, log_mel, mel_centres_hz, mel_filters
 from datamodules.notes import SplitSettings, split_notes
 from datamodules.pitch_shift import context_reach, shifted_power
 from datamodules.sources.corrections import apply_corrections
@@ -38,6 +38,8 @@ class NotePair(NamedTuple):
         pitch: (B,) pitch labels, 0 for the lowest pitch of the data. Unsupervised objectives never read them.
         instrument: (B,) instrument labels. No objective reads them; the instrument classifier does.
         heard: (B,) categories that a pitch estimator hears, -1 for none; ``None`` where none is asked.
+        x_pitch: (B, F) the frames that the pitch is read from, where they are others than ``x``.
+        x_pitch_shifted: (B, F) those of the shifted notes, where they are others than ``x_shifted``.
     """
 
     x: Tensor
@@ -46,6 +48,20 @@ class NotePair(NamedTuple):
     pitch: Tensor
     instrument: Tensor
     heard: Tensor | None = None
+    x_pitch: Tensor | None = None
+    x_pitch_shifted: Tensor | None = None
+
+    @property
+    def views(self) -> Tensor:
+        """(B, F) the notes' frames, or (2 B, F) with the shifted notes' after them, where there are pairs."""
+        return self.x if self.x_shifted is None else torch.cat([self.x, self.x_shifted])
+
+    @property
+    def pitch_views(self) -> Tensor:
+        """What the pitch of the ``views`` is read from, of the same shape."""
+        if self.x_pitch is None:
+            return self.views
+        return self.x_pitch if self.x_pitch_shifted is None else torch.cat([self.x_pitch, self.x_pitch_shifted])
 
 
 @dataclass(frozen=True)
@@ -137,6 +153,9 @@ class NotePairs(L.LightningDataModule):
         corrections: CSV of labels to change and notes to drop, as the doctor writes it.
         waveforms: how audio is decoded and normalised.
         mel: how frames are made.
+        pitch_low_bands: bands that are read otherwise where the pitch is read; ``None``: the pitch is read from the
+            same frame as all else. No classifier sees them: rows with and without are judged alike. What a note that
+            ends within the longer window lacks of it is silence.
         shifts: which pitch shifts make pairs.
         split: which notes are scored.
         pitch_range: lowest and highest MIDI pitch of the categories; ``None`` takes them from the notes.
@@ -162,6 +181,7 @@ class NotePairs(L.LightningDataModule):
         corrections: Path | None = None,
         waveforms: WaveformSettings = WaveformSettings(),  # noqa: B008 - frozen
         mel: MelSettings = MelSettings(),  # noqa: B008
+        pitch_low_bands: LowBandSettings | None = None,
         shifts: ShiftSettings = ShiftSettings(),
         split: SplitSettings = SplitSettings(),  # noqa: B008
         pitch_range: tuple[int, int] | None = None,
@@ -180,6 +200,12 @@ class NotePairs(L.LightningDataModule):
             raise ValueError(f"data.max_notes is {max_notes}; give at least 4")
         self.source, self.root = source, root.expanduser() if root else None
         self.waveform_settings, self.mel, self.shifts, self.split = waveforms, mel, shifts, split
+        self.pitch_low_bands = pitch_low_bands
+        if pitch_low_bands and not self._n_low:
+            raise ValueError(
+                f"data.pitch_low_bands.below_hz is {pitch_low_bands.below_hz:g} Hz, and the lowest mel band's centre "
+                f"{self.mel_hz[0]:.1f} Hz: no band would be read otherwise; raise it, or set data.pitch_low_bands: null"
+            )
         self.on_bad_file, self.batch_size, self.seed, self.name = on_bad_file, batch_size, seed, name
         self.heard = heard
         self.cache_dir = cache_dir.expanduser()
@@ -267,16 +293,18 @@ class NotePairs(L.LightningDataModule):
             return
         rate = self.waveform_settings.sample_rate
         mel_filters(self.mel, rate)  # refuses an impossible band before anything is decoded
-        needed = self.mel.centre(rate) + self._reach
-        self._check_duration(needed)
+        centre = self.mel.centre(rate)
+        self._check_duration(centre + self._reach)
         waveforms = load_waveforms(
             self.source, self.root, self.notes, self.waveform_settings, self.cache_dir, on_bad_file=self.on_bad_file
         )
-        self._waveforms = self._keep_good(waveforms, needed)
+        # Whose notes are long enough is the mel frame's to say: all rows are trained and scored on the same notes.
+        self._waveforms = self._keep_good(waveforms, centre + context_reach(self.mel.n_fft, self.shifts.highest))
         self._scored = split_notes(self.notes, self.split)
         self._keep_to_the_budget()
         frames = self._log_frames()
-        self.scale = self.scale or FrameScale.fit(frames[torch.from_numpy(~self._scored), self._origin], self.mel)
+        fitted = frames[torch.from_numpy(~self._scored), self._origin, : self.n_mels]
+        self.scale = self.scale or FrameScale.fit(fitted, self.mel)
         self._frames = _normalised(frames, self.scale)
         pitch = torch.tensor(self.notes.midi.to_numpy() - self.pitch_range[0])
         instrument = torch.tensor([self.instruments.index(name) for name in self.notes.instrument])
@@ -295,7 +323,19 @@ class NotePairs(L.LightningDataModule):
     @property
     def _reach(self) -> int:
         """Samples on each side of a frame's instant."""
-        return context_reach(self.mel.n_fft, self.shifts.highest)
+        low = self.pitch_low_bands
+        return context_reach(max(self.mel.n_fft, low.n_fft if low else 0), self.shifts.highest)
+
+    @property
+    def _low_bands(self) -> dict[str, Any] | None:
+        """The settings of the low bands as a checkpoint keeps them."""
+        return asdict(self.pitch_low_bands) if self.pitch_low_bands else None
+
+    @property
+    def _n_low(self) -> int:
+        """How many bands are read through the longer window too; they are kept behind the F of the mel frame."""
+        low = self.pitch_low_bands
+        return sum(hz < low.below_hz for hz in self.mel_hz) if low else 0
 
     @property
     def _kept_shifts(self) -> range:
@@ -311,7 +351,7 @@ class NotePairs(L.LightningDataModule):
     def _keep_to_the_budget(self) -> None:
         """Make the pairs on the fly where the table of shifts would not fit; keep the samples if they do."""
         notes, budget = len(self.notes), self.shifts.memory_budget_mib
-        table = notes * len(self._kept_shifts) * self.n_mels * BYTES / MIB
+        table = notes * len(self._kept_shifts) * (self.n_mels + self._n_low) * BYTES / MIB
         if self.shifts.pairs == "table" and table > budget:
             print(
                 f"the table of {len(self._kept_shifts)} shifts of {notes} notes would take {table:.0f} MiB, more than "
@@ -329,8 +369,8 @@ class NotePairs(L.LightningDataModule):
         return torch.from_numpy(self._waveforms.segments(first, 2 * self._reach + 1, notes))
 
     def _log_frames(self) -> Tensor:
-        """(N, shifts kept, F) natural-log mel frames of all notes."""
-        frames = torch.empty(len(self.notes), len(self._kept_shifts), self.n_mels)
+        """(N, shifts kept, F + low) natural-log mel frames of all notes."""
+        frames = torch.empty(len(self.notes), len(self._kept_shifts), self.n_mels + self._n_low)
         for first in range(0, len(frames), NOTES_AT_ONCE):
             part = slice(first, first + NOTES_AT_ONCE)
             samples = self._samples(part)
@@ -369,28 +409,44 @@ class NotePairs(L.LightningDataModule):
         return replace(waveforms, starts=waveforms.starts[~short], lengths=waveforms.lengths[~short])
 
     def _log_mel(self, context: Tensor, semitones: Tensor) -> Tensor:
-        """(B, 2 R + 1) samples and (B,) shifts to (B, F) natural-log mel frames, in float32 even under autocast."""
-        filters = mel_filters(self.mel, self.waveform_settings.sample_rate, context.device)
-        return log_mel(shifted_power(context, semitones, self.mel.n_fft, filters))
+        """(B, 2 R + 1) samples and (B,) shifts to (B, F + low) natural-log mel frames, float32 even under autocast."""
+        rate, low = self.waveform_settings.sample_rate, self.pitch_low_bands
+        filters = mel_filters(self.mel, rate, context.device)
+        frames = log_mel(shifted_power(context, semitones, self.mel.n_fft, filters))
+        if low is None:
+            return frames
+        filters = mel_filters(replace(self.mel, n_fft=low.n_fft), rate, context.device)
+        power = shifted_power(context, semitones, low.n_fft, filters)[:, : self._n_low]
+        # A band's power grows as the square of the window's length: on one level, the bands of both make one frame.
+        return torch.cat([frames, log_mel(power * (self.mel.n_fft / low.n_fft) ** 2)], 1)
 
     # What the checkpoint keeps ----------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """The scale and what it was fitted for."""
         assert self.scale is not None, "state_dict is taken after setup"
-        return {"scale": asdict(self.scale), "mel": asdict(self.mel), "pitch_range": list(self.pitch_range)}
+        return {
+            "scale": asdict(self.scale),
+            "mel": asdict(self.mel),
+            "pitch_low_bands": self._low_bands,
+            "pitch_range": list(self.pitch_range),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the scale of the data that a checkpoint was trained on.
 
         Raises:
-            ValueError: the checkpoint's frames were made with other mel settings.
+            ValueError: the checkpoint's frames were made with other settings.
         """
         other = {k: v for k, v in state_dict["mel"].items() if v != asdict(self.mel)[k]}
         if other:
             raise ValueError(
                 f"the checkpoint was trained with other mel settings "
                 f"({', '.join(f'{k}: {v}' for k, v in other.items())}); give the same under data.mel"
+            )
+        if (low := state_dict.get("pitch_low_bands")) != self._low_bands:
+            raise ValueError(
+                f"the checkpoint was trained with data.pitch_low_bands {low}, they are {self._low_bands}; give the same"
             )
         scale = FrameScale(**state_dict["scale"])
         if self._frames is not None and scale != self.scale:
@@ -431,32 +487,40 @@ class NotePairs(L.LightningDataModule):
             raise RuntimeError("call setup() before pairs()")
         if self._frames.device != indices.device:
             self._move(indices.device)
-        x = self._frames_of(indices, self._origin)
+        x, x_pitch = self._as_read(self._frames_of(indices, self._origin))
         pitch, instrument = (labels.index_select(0, indices) for labels in self._labels)
         heard = None if self._heard is None else self._heard.index_select(0, indices)
+        alone = NotePair(x, None, semitones, pitch, instrument, heard, x_pitch)
         if self.shifts.pairs == "none":
-            return NotePair(x, None, semitones, pitch, instrument, heard)
+            return alone
         if self.shifts.pairs == "table":
             shifted = self._frames_of(indices, semitones - self.shifts.lowest)
-            return NotePair(x, shifted, semitones, pitch, instrument, heard)
-        if self._context is None:
-            samples = self._samples(indices.numpy(force=True)).to(indices.device)
         else:
-            samples = self._context.index_select(0, indices)
-        shifted = self.scale.normalise(self._log_mel(samples, semitones))
-        return NotePair(x, shifted, semitones, pitch, instrument, heard)
+            if self._context is None:
+                samples = self._samples(indices.numpy(force=True)).to(indices.device)
+            else:
+                samples = self._context.index_select(0, indices)
+            shifted = self.scale.normalise(self._log_mel(samples, semitones))
+        x_shifted, x_pitch_shifted = self._as_read(shifted)
+        return alone._replace(x_shifted=x_shifted, x_pitch_shifted=x_pitch_shifted)
 
-    def frames_of(self, samples: np.ndarray) -> Tensor:
-        """Frames (N, F) of other sounds (N, T) at the notes' sample rate, made as the notes' are."""
-        assert self.scale is not None, "frames_of is called after setup"
-        rate = self.waveform_settings.sample_rate
-        first = self.mel.centre(rate) - self._reach
+    def pitch_frames_of(self, samples: np.ndarray) -> Tensor:
+        """What the pitch of other sounds (N, T) at the notes' sample rate is read from, (N, F), made as the notes'."""
+        assert self.scale is not None, "pitch_frames_of is called after setup"
+        rate, reach = self.waveform_settings.sample_rate, self._reach
         sounds = np.stack([prepare_waveform(sound, rate, self.waveform_settings) for sound in samples])
-        context = torch.from_numpy(sounds[:, first : first + 2 * self._reach + 1])
-        return self.scale.normalise(self._log_mel(context, torch.zeros(len(context))))
+        first = self.mel.centre(rate)  # in sounds that begin after ``reach`` samples of silence
+        context = torch.nn.functional.pad(torch.from_numpy(sounds), (reach, reach))[:, first : first + 2 * reach + 1]
+        x, x_pitch = self._as_read(self.scale.normalise(self._log_mel(context, torch.zeros(len(context)))))
+        return x if x_pitch is None else x_pitch
+
+    def _as_read(self, frames: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, F + low) frames as they are kept to x (B, F), and what the pitch is read from where that is another."""
+        x, low = frames[:, : self.n_mels], frames[:, self.n_mels :]
+        return x, torch.cat([low, x[:, low.shape[1] :]], 1) if low.shape[1] else None
 
     def _frames_of(self, indices: Tensor, which: Tensor | int) -> Tensor:
-        """(B, F) frames of notes at one of the kept shifts each. One flat index is three times as fast as two."""
+        """(B, F + low) frames of notes at one of the kept shifts each. One flat index is three times as fast as two."""
         assert self._frames is not None
         return self._frames.flatten(0, 1).index_select(0, indices * self._frames.shape[1] + which)
 

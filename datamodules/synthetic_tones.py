@@ -17,8 +17,9 @@ INHARMONICITY = 3e-4
 """Largest B of a stiff string's partials, n f (1 + B n^2)^(1/2)."""
 NOISE_DB = (-70.0, -35.0)
 """Range of the noise floor below the tone."""
-DETUNE_SEMITONES = 0.15
-"""Largest distance from equal temperament."""
+DETUNE_SEMITONES = 0.5
+"""Largest distance from equal temperament: of any intonation, so that what hears them right has its semitones' limits
+where they should be."""
 
 
 def synthetic_tones(

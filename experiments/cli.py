@@ -36,6 +36,7 @@ from experiments.base_config import BaseConfigFile, check_row, trust_own_classes
 from experiments.endings import EXIT_BAD_INPUT, EXIT_FAILED, one_line, one_line_errors
 from experiments.grid import CONFIGS, GRID_KEY
 from lightning_modules.note_classifier import NoteClassifier
+from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
 
 CATEGORIES = "categories.csv"
@@ -75,6 +76,21 @@ class StrictParser(LightningArgumentParser):
             super().error(message, ex)
         print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_BAD_INPUT)
+
+
+def check_data_serves(weights: ObjectiveWeights, data: NotePairs) -> None:
+    """Refuse objectives that the data has nothing for.
+
+    Raises:
+        ValueError: it names the settings.
+    """
+    if weights.heard and data.heard == "none":
+        raise ValueError("weights.heard learns from an estimator, and data.heard is none: give pesto or pyin")
+    if (weights.cycle or weights.cross_swap) and data.pitch_low_bands:
+        raise ValueError(
+            "weights.cycle and weights.cross_swap read the pitch of decoded frames, and those have no longer window: "
+            "set data.pitch_low_bands: null"
+        )
 
 
 class PitchTimbreCLI(LightningCLI):
@@ -160,8 +176,8 @@ class PitchTimbreCLI(LightningCLI):
     def before_test(self) -> None:
         """Prepare the data and, for a row, its evaluation classifiers."""
         with one_line_errors():
-            if isinstance(self.model, PitchTimbreVAE) and self.model.weights.heard and self.datamodule.heard == "none":
-                raise ValueError("weights.heard learns from an estimator, and data.heard is none: give pesto or pyin")
+            if isinstance(self.model, PitchTimbreVAE):
+                check_data_serves(self.model.weights, self.datamodule)
             self._check_checkpoint()
             self.datamodule.setup()
             if self.subcommand == "test" and self.settings.ckpt_path:

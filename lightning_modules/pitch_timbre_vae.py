@@ -218,15 +218,15 @@ class PitchTimbreVAE(L.LightningModule):
         self.register_buffer("calibration_agreement", torch.tensor(torch.nan))
         self.terms_log = TermLog(self)
 
-    def encode(self, x: Tensor, n_pitch: int | None = None) -> Latents:
+    def encode(self, x: Tensor, x_pitch: Tensor | None = None) -> Latents:
         """(B, F) frames to their posteriors; draws when training, the means and modes when evaluating.
 
         Args:
             x: the frames.
-            n_pitch: read the pitch of the first so many alone.
+            x_pitch: what the pitch is read from, where that is not ``x``; it may be of the first ones alone.
         """
         mu, logvar = self.timbre_encoder(x)
-        candidates = self.pitch_encoder.candidates(x[:n_pitch])
+        candidates = self.pitch_encoder.candidates(x if x_pitch is None else x_pitch)
         logits = self.pitch_encoder.categories(candidates)
         inside = logits.amax(-1) >= candidates.amax(-1)
         if not self.training:
@@ -267,11 +267,10 @@ class PitchTimbreVAE(L.LightningModule):
         Args:
             batch: x, x_shifted (or None), semitones, pitch, as :class:`datamodules.note_pairs.NotePair` names them.
         """
-        w, x, x_shifted = self.weights, batch.x, batch.x_shifted
+        w, x, views = self.weights, batch.x, batch.views
         # One pass over both views: the only difference to two passes is whose statistics a batch is normalised by.
-        views = x if x_shifted is None else torch.cat([x, x_shifted])
         asks_pitch = self.elbo_of == "pair" or w.cycle or w.surrogate or (w.alignment and not self.axis.epochs)
-        both = self.encode(views, None if asks_pitch else len(x))
+        both = self.encode(views, batch.pitch_views[: None if asks_pitch else len(x)])
         note, *rest = (Latents(*parts) for parts in zip_longest(*(part.split(len(x)) for part in both)))
         made, frames = (both, views) if self.elbo_of == "pair" else (note, x)
         n_views = len(frames) // len(x)
@@ -369,7 +368,7 @@ class PitchTimbreVAE(L.LightningModule):
 
     def _axis_step(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The loss of a batch of pairs in the epochs of the axis, and the categories of its notes."""
-        frames = recoloured(torch.cat([batch.x, batch.x_shifted]))
+        frames = recoloured(batch.pitch_views)
         pairs = [trial.candidates(frames).split(len(batch.x)) for trial in self.trials]
         terms = [self._axis_terms(logits, shifted, batch.semitones) for logits, shifted in pairs]
         loss = torch.stack([self.weighted_sum(each) for each in terms]).sum()
@@ -406,7 +405,7 @@ class PitchTimbreVAE(L.LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Latents:  # type: ignore[override]
         """The latents of the notes; the metrics are callbacks."""
-        return self.encode(batch.x)
+        return self.encode(batch.x, batch.x_pitch)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's terms."""

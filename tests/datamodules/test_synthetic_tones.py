@@ -16,8 +16,8 @@ def test_the_partials_are_where_the_pitch_says() -> None:
         power = np.abs(np.fft.rfft(tone * np.hanning(RATE))) ** 2  # a bin a Hz
         near = np.zeros(len(power), dtype=bool)
         for n in range(1, int(RATE / 2 / hz) + 1):
-            # Detuned by up to 0.15 semitones and stretched by up to 0.5 n^2 B.
-            low, high = (n * hz * 2 ** (cents / 1200) for cents in (-16, 16 + 0.26 * n**2))
+            # Detuned by up to half a semitone and stretched by up to 0.5 n^2 B.
+            low, high = (n * hz * 2 ** (cents / 1200) for cents in (-51, 51 + 0.26 * n**2))
             near[int(low) - 2 : int(high) + 3] = True
         assert power[near].sum() > 0.99 * power.sum()
 

@@ -339,3 +339,13 @@ def test_a_row_that_learns_from_an_estimator_needs_one(
         fit(tmp_path, "--data.heard", "none", config="pesto")
     assert ended.value.code == 2
     assert "weights.heard learns from an estimator, and data.heard is none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weight", ["cycle", "cross_swap"])
+def test_pitches_of_decoded_frames_need_one_window(
+    weight: str, fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        fit(tmp_path, f"--model.weights.{weight}", "1", "--trainer.max_epochs", "62", config="m7")
+    assert ended.value.code == 2
+    assert "those have no longer window: set data.pitch_low_bands: null" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_a_semitone_higher_is_a_candidate_higher() -> None:
 
 def test_a_comb_hears_synthetic_tones(small_pairs: NotePairs) -> None:
     midi = np.arange(36, 100)
-    frames = small_pairs.frames_of(synthetic_tones(midi, 22050, 7717, np.random.default_rng(5)))
+    frames = small_pairs.pitch_frames_of(synthetic_tones(midi, 22050, 7717, np.random.default_rng(5)))
     comb = HarmonicComb(MEL_HZ, 24, 82, margin=28)
     heard = comb(frames).argmax(-1).numpy() + 24
     assert np.mean(heard == midi) > 0.95

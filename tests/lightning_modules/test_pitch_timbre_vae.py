@@ -88,6 +88,21 @@ def test_evaluation_has_no_noise_and_training_fresh_noise() -> None:
     assert torch.equal(latents.c, module.encode(x).c)
 
 
+def test_the_pitch_is_read_from_its_own_frames() -> None:
+    module, pair = model().eval(), batch()
+    other = pair.x.flip(0)
+    latents, plain, flipped = module.encode(pair.x, other), module.encode(pair.x), module.encode(other)
+    assert torch.equal(latents.mu, plain.mu)
+    torch.testing.assert_close(latents.logits, flipped.logits)
+    same, _ = module.objective_terms(pair._replace(x_pitch=pair.x, x_pitch_shifted=pair.x_shifted))
+    expected, _ = module.objective_terms(pair)
+    assert all(torch.equal(same[name], expected[name]) for name in expected)
+    changed, note = module.objective_terms(pair._replace(x_pitch=other, x_pitch_shifted=pair.x_shifted))
+    torch.testing.assert_close(note.logits, flipped.logits)
+    assert not torch.equal(changed["supervised"], expected["supervised"])
+    assert torch.equal(module.test_step(pair._replace(x_pitch=other), 0).category, flipped.category)
+
+
 def test_c_is_hard_and_passes_gradient() -> None:
     latents = model().encode(batch().x)
     assert torch.equal(latents.c.detach().round(), latents.c.detach())
