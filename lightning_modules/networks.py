@@ -117,22 +117,32 @@ NEIGHBOURS = 25
 """Candidates that the last layer compares: an octave to either side, where the errors of pitch lie."""
 
 
+def reading_matrix(mel_hz: Sequence[float], hz: Tensor) -> Tensor:
+    """What reads a mel frame at other frequencies, by linear interpolation between the bands' centres: (F, bins).
+
+    Args:
+        mel_hz: (F,) centre frequencies of the mel bands, ascending, Hz.
+        hz: (bins,) float64 frequencies, Hz; those above the highest band read zero.
+    """
+    centres = torch.tensor(mel_hz, dtype=torch.float64)
+    above = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)
+    share = ((hz - centres[above - 1]) / (centres[above] - centres[above - 1])).clamp(0, 1)
+    matrix = torch.zeros(len(centres), len(hz), dtype=torch.float64)
+    bins = torch.arange(len(hz))
+    matrix[above - 1, bins], matrix[above, bins] = 1 - share, share
+    return (matrix * (hz <= centres[-1])).float()
+
+
 def log_frequency_matrix(mel_hz: Sequence[float], lowest_midi: float, n_bins: int) -> Tensor:
-    """What reads a mel frame on a log-frequency axis, by linear interpolation between the bands' centres: (F, bins).
+    """What reads a mel frame on a log-frequency axis: (F, bins).
 
     Args:
         mel_hz: (F,) centre frequencies of the mel bands, ascending, Hz.
         lowest_midi: the MIDI pitch of bin 0.
         n_bins: bins, ``BINS_A_SEMITONE`` a semitone; those above the highest band are zero.
     """
-    centres = torch.tensor(mel_hz, dtype=torch.float64)
-    hz = 440 * 2 ** ((torch.arange(n_bins, dtype=torch.float64) / BINS_A_SEMITONE + lowest_midi - 69) / 12)
-    above = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)
-    share = ((hz - centres[above - 1]) / (centres[above] - centres[above - 1])).clamp(0, 1)
-    matrix = torch.zeros(len(centres), n_bins, dtype=torch.float64)
-    bins = torch.arange(n_bins)
-    matrix[above - 1, bins], matrix[above, bins] = 1 - share, share
-    return (matrix * (hz <= centres[-1])).float()
+    midi = torch.arange(n_bins, dtype=torch.float64) / BINS_A_SEMITONE + lowest_midi
+    return reading_matrix(mel_hz, 440 * 2 ** ((midi - 69) / 12))
 
 
 def standardised(x: Tensor) -> Tensor:

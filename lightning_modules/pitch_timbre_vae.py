@@ -23,7 +23,7 @@ from lightning_modules.networks import (
     TimbreEncoder,
 )
 from lightning_modules.objectives import ObjectiveWeights
-from lightning_modules.recolouring import recoloured
+from lightning_modules.recolouring import Recolouring
 from lightning_modules.term_log import TermLog
 
 AXIS_TERMS = ("alignment", "expected_shift", "balance")
@@ -46,6 +46,8 @@ class PitchAxisSettings:
         epochs: so many epochs at the start learn the pitch encoder alone, from the terms of pairs (alignment,
             expected_shift, balance); then it is frozen and the rest is learned. 0 learns all at once.
         learning_rate: of these epochs; it falls as a cosine.
+        overblown: in these epochs, share of the frames that are given weak partials of a note an octave or a twelfth
+            below, as overblown notes of winds have: they are not to be heard there.
         trials: so many pitch encoders are learned side by side in these epochs, from different weights; the one that
             hears most of the synthetic tones right is kept, which needs no label. Some never leave a poor axis.
     """
@@ -54,6 +56,7 @@ class PitchAxisSettings:
     margin: int = 0
     epochs: int = 0
     learning_rate: float = 2e-3
+    overblown: float = 0.0
     trials: int = 1
 
     def __post_init__(self) -> None:
@@ -61,6 +64,10 @@ class PitchAxisSettings:
         for name in ("margin", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.axis.{name} is {getattr(self, name)}; it must be 0 or more")
+        if not 0 <= self.overblown <= 1:
+            raise ValueError(f"model.axis.overblown is {self.overblown:g}; it is a share, between 0 and 1")
+        if self.overblown and not self.epochs:
+            raise ValueError(f"model.axis.overblown is {self.overblown:g}, and model.axis.epochs, which it is for, 0")
         if self.epochs and self.encoder == "comb":
             raise ValueError(f"model.axis.epochs is {self.epochs}: a comb has nothing to learn in them; set it to 0")
         if self.margin and not self.epochs and self.encoder != "comb":
@@ -206,6 +213,7 @@ class PitchTimbreVAE(L.LightningModule):
         self.decoder = Decoder(n_mels, n_latent, n_pitches, width)
         self.rivals = torch.nn.ModuleList(pitch_encoder() for _ in range(axis.trials - 1))
         if axis.epochs:
+            self.recolouring = Recolouring(mel_hz, axis.overblown)
             self.candidate_mass: Tensor
             self.register_buffer("candidate_mass", torch.zeros(axis.trials, self.pitch_encoder.n_candidates))
             self.trial_agreement: Tensor
@@ -368,7 +376,7 @@ class PitchTimbreVAE(L.LightningModule):
 
     def _axis_step(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The loss of a batch of pairs in the epochs of the axis, and the categories of its notes."""
-        frames = recoloured(batch.pitch_views)
+        frames = self.recolouring(batch.pitch_views)
         pairs = [trial.candidates(frames).split(len(batch.x)) for trial in self.trials]
         terms = [self._axis_terms(logits, shifted, batch.semitones) for logits, shifted in pairs]
         loss = torch.stack([self.weighted_sum(each) for each in terms]).sum()

@@ -256,6 +256,10 @@ def test_what_cannot_be_learned_is_refused() -> None:
         PitchTimbreVAE(ObjectiveWeights(supervised=1), n_pitches=20, n_categories=10)
     with pytest.raises(ValueError, match=r"model\.axis\.trials is 2; .* with model\.axis\.epochs"):
         PitchAxisSettings(trials=2)
+    with pytest.raises(ValueError, match=r"model\.axis\.overblown is 1\.5; it is a share"):
+        PitchAxisSettings(epochs=2, overblown=1.5)
+    with pytest.raises(ValueError, match=r"model\.axis\.overblown is 0\.5, and model\.axis\.epochs, .*, 0"):
+        PitchAxisSettings(overblown=0.5)
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         LearningRateSchedule(final_share=2)
 
