@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from datamodules.atomic_write import replacing
-from experiments import claims
+from experiments import claims, registers
 from experiments.comparisons import grid_rows, paper_rows
 from experiments.table import aggregated, draw_figures, header, read_cells, render
 
@@ -19,8 +19,9 @@ def write_tables(out: Path) -> str:
         The text of ``table.md``.
     """
     cells = read_cells(out)
-    judged = claims.judge(paper_rows(), grid_rows(out, cells))
-    text = "\n".join([render(cells), *claims.section(judged), ""])
+    rows = grid_rows(out, cells)
+    judged = claims.judge(paper_rows(), rows)
+    text = "\n".join([render(cells), *registers.section(rows), *claims.section(judged), ""])
     contents = {
         "table.md": text,
         "table.csv": aggregated(cells).to_csv(index=False),
