@@ -197,6 +197,9 @@ class PitchTimbreCLI(LightningCLI):
     def before_fit(self) -> None:
         """Prepare as for a test; go on from the last checkpoint where the same run was stopped."""
         run_dir = self.settings.run_dir
+        if isinstance(self.model, NoteClassifier):
+            # All runs on these notes are compared by it: its bits must not depend on which of them came first.
+            torch.set_num_threads(1)
         axis_epochs, epochs = getattr(getattr(self.model, "axis", None), "epochs", 0), self.trainer.max_epochs
         with one_line_errors():
             if epochs is not None and 0 < epochs <= axis_epochs:
@@ -253,7 +256,7 @@ class PitchTimbreCLI(LightningCLI):
                 if file.exists():
                     continue
                 print(f"no {label} classifier for this data ({data_hash}) yet: training it first", flush=True)
-                with isolate_rng(), _kept_environment():
+                with isolate_rng(), _kept_process():
                     PitchTimbreCLI(
                         ["fit", "--config", str(CONFIGS / f"classifier_{label}.yaml"), *self._same_data(file)]
                     )
@@ -262,7 +265,7 @@ class PitchTimbreCLI(LightningCLI):
         """Arguments that give a classifier this run's data, trainer and cache, with its files beside ``file``."""
         data = self.settings.data.clone().as_dict()
         data.pop("seed")
-        data["shifts"] = {**data["shifts"], "pairs": "none", "continuous": False}
+        data |= {"shifts": {**data["shifts"], "pairs": "none", "continuous": False}, "pitch_low_bands": None}
         trainer = {name: self.settings.trainer[name] for name in ("accelerator", "precision")}
         content = {
             "data": data,
@@ -369,14 +372,15 @@ def claimed(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_environment() -> Iterator[None]:
-    """Undo what a nested run sets in the environment (its seed)."""
-    before = dict(os.environ)
+def _kept_process() -> Iterator[None]:
+    """Undo what a nested run sets in the process: its seed in the environment, and its threads."""
+    before, threads = dict(os.environ), torch.get_num_threads()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+        torch.set_num_threads(threads)
 
 
 def _without_places(value: Any, places: list[str]) -> Any:

@@ -349,3 +349,16 @@ def test_pitches_of_decoded_frames_need_one_window(
         fit(tmp_path, f"--model.weights.{weight}", "1", "--trainer.max_epochs", "62", config="m7")
     assert ended.value.code == 2
     assert "those have no longer window: set data.pitch_low_bands: null" in capsys.readouterr().err
+
+
+def test_a_classifier_is_the_same_whatever_the_threads_of_the_run_that_asked_for_it(
+    fit: Callable[..., None], tmp_path: Path
+) -> None:
+    judged_by = []
+    for threads, name in ((1, "one"), (2, "two")):
+        torch.set_num_threads(threads)
+        fit(tmp_path / name, "--classifier_dir", str(tmp_path / name / "classifiers"), "--trainer.max_epochs", "1")
+        assert torch.get_num_threads() == threads, "the run's own threads are left alone"
+        judged_by.append(json.loads((tmp_path / name / "metrics.json").read_text())["judged_by"])
+    torch.set_num_threads(1)
+    assert judged_by[0] == judged_by[1]
