@@ -221,11 +221,13 @@ def _centred(gram: Tensor) -> Tensor:
 def aggregate(z: Tensor) -> Tensor:
     """KL from N(0, I) of the Gaussian with the mean and covariance of a batch's timbres z (B, L).
 
-    The prior asks each posterior to be N(0, I), which costs what z knows; this asks all of them together.
+    The prior asks each posterior to be N(0, I), which costs what z knows; this asks all of them together. In float32 even
+    under autocast: a covariance of 8 binary digits need not be positive definite, and its determinant is then negative.
     """
-    mean = z.mean(0)
-    covariance = torch.cov(z.T, correction=0) + 1e-4 * torch.eye(z.shape[-1], device=z.device)
-    return 0.5 * (covariance.trace() + mean.square().sum() - len(mean) - torch.logdet(covariance))
+    with torch.autocast(z.device.type, enabled=False):
+        mean = z.float().mean(0)
+        covariance = torch.cov(z.float().T, correction=0) + 1e-4 * torch.eye(z.shape[-1], device=z.device)
+        return 0.5 * (covariance.trace() + mean.square().sum() - len(mean) - torch.logdet(covariance))
 
 
 def prior_frames(made: Tensor, x: Tensor) -> Tensor:

@@ -171,6 +171,16 @@ def test_aggregate_is_torchs_kl_of_gaussians() -> None:
     assert objectives.aggregate(torch.randn(5000, 4)) < 0.02
 
 
+def test_aggregate_is_in_float32_under_autocast() -> None:
+    """Timbres that lie nearly in a plane: rounded to bf16, their covariance had a negative determinant and no loss."""
+    torch.manual_seed(0)
+    z = 3 * torch.randn(128, 2) @ torch.randn(2, 8) + 0.01 * torch.randn(128, 8)
+    expected = objectives.aggregate(z)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(objectives.aggregate(z), expected)
+    assert expected.isfinite()
+
+
 def test_prior_frames_is_the_energy_distance() -> None:
     """Scipy's, in one dimension, is the square root and keeps the diagonals: compared where they hardly count."""
     made, x = torch.randn(2000, 1), 1.5 * torch.randn(2000, 1) + 0.7
