@@ -221,8 +221,9 @@ def _centred(gram: Tensor) -> Tensor:
 def aggregate(z: Tensor) -> Tensor:
     """KL from N(0, I) of the Gaussian with the mean and covariance of a batch's timbres z (B, L).
 
-    The prior asks each posterior to be N(0, I), which costs what z knows; this asks all of them together. In float32 even
-    under autocast: a covariance of 8 binary digits need not be positive definite, and its determinant is then negative.
+    The prior asks each posterior to be N(0, I), which costs what z knows; this asks all of them together. In float32
+    under autocast too: a covariance of 8 binary digits need not be positive definite, and its determinant is then
+    negative.
     """
     with torch.autocast(z.device.type, enabled=False):
         mean = z.float().mean(0)
