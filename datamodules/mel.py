@@ -74,7 +74,7 @@ class LowBandSettings:
     """Low bands read through a longer window, which resolves the partials of low notes as the mel frame's does not.
 
     Attributes:
-        n_fft: length of that window in samples (Hann); a note's partials lie apart from ``4 / n_fft`` of the rate on.
+        n_fft: length of that window in samples (Hann); partials ``4 / n_fft`` of the sample rate apart are parted.
         below_hz: the bands whose centres lie below are read so, Hz; the others as in the mel frame.
     """
 

@@ -36,7 +36,7 @@ def section(rows: Mapping[str, RowScores]) -> list[str]:
 
 
 def octave(group: str) -> tuple[int, str]:
-    """The octave of a group of notes, instrument and MIDI pitch, to sort by and to show: ``C4 to B4 (60 to 71)``."""
+    """The octave of a group, instrument and MIDI pitch, to sort by and to show: ``C4 to B4 (MIDI 60 to 71)``."""
     lowest = int(group.rpartition(" ")[2]) // SEMITONES * SEMITONES
     name = lowest // SEMITONES - 1
     return lowest, f"C{name} to B{name} (MIDI {lowest} to {lowest + SEMITONES - 1})"
