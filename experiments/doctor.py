@@ -24,7 +24,7 @@ from datamodules.atomic_write import replacing
 from datamodules.sources.corrections import CORRECTION_COLUMNS
 from datamodules.sources.pitches import name_from_midi
 from datamodules.sources.source import NoteSource
-from experiments.note_examination import EXAMINED_S, examine_notes
+from experiments.note_examination import EXAMINED_S, compile_yin, examine_notes
 
 NOTES_A_TASK = 32
 NAMED_AT_MOST = 12
@@ -171,6 +171,7 @@ def examine(
     """
     tasks = [notes.iloc[first : first + NOTES_A_TASK] for first in range(0, len(notes), NOTES_A_TASK)]
     workers = min(workers or joblib.cpu_count(), len(tasks))
+    compile_yin()
     parallel = joblib.Parallel(workers, return_as="generator_unordered")
     results = parallel(joblib.delayed(examine_notes)(source, root, task) for task in tasks)
     measured = pd.DataFrame([row for task in _with_bar(results, len(tasks), progress) for row in task])

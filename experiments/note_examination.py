@@ -121,6 +121,11 @@ def hear_pitch(mono: np.ndarray, rate: int, midi: int) -> PitchHeard:
     return PitchHeard(lenient, strict, min(lenient_steadiness, strict_steadiness), _hidden_db(power, lenient, midi))
 
 
+def compile_yin() -> None:
+    """Have Numba compile YIN into its cache on disk: processes that do so at the same time may crash on it."""
+    _yin(np.sin(np.arange(2 * _FRAME, dtype=np.float64)), _STRICT)
+
+
 def _yin(mono: np.ndarray, threshold: float) -> tuple[float, float]:
     """The median MIDI pitch of the loud frames of ``mono`` (T,), and the share of them near it."""
     with warnings.catch_warnings():

@@ -6,11 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-from datamodules.note_pairs import NotePairs
-from datamodules.notes import SplitSettings
-from datamodules.sources.sampler import SamplerSource
+# A process of the tests has a cache of its own: two that fill one at the same time may crash on it. Numba looks
+# where it is as soon as librosa is imported.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "numba" / WORKER))
+
+import torch  # noqa: E402
+
+from datamodules.note_pairs import NotePairs  # noqa: E402
+from datamodules.notes import SplitSettings  # noqa: E402
+from datamodules.sources.sampler import SamplerSource  # noqa: E402
 
 torch.set_num_threads(1)
 os.environ.setdefault("WANDB_MODE", "disabled")
