@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -331,7 +332,7 @@ class NotePairs(L.LightningDataModule):
         """The settings of the low bands as a checkpoint keeps them."""
         return asdict(self.pitch_low_bands) if self.pitch_low_bands else None
 
-    @property
+    @cached_property
     def _n_low(self) -> int:
         """How many bands are read through the longer window too; they are kept behind the F of the mel frame."""
         low = self.pitch_low_bands

@@ -278,7 +278,8 @@ class PitchTimbreVAE(L.LightningModule):
         w, x, views = self.weights, batch.x, batch.views
         # One pass over both views: the only difference to two passes is whose statistics a batch is normalised by.
         asks_pitch = self.elbo_of == "pair" or w.cycle or w.surrogate or (w.alignment and not self.axis.epochs)
-        both = self.encode(views, batch.pitch_views[: None if asks_pitch else len(x)])
+        read = views if batch.x_pitch is None else batch.pitch_views
+        both = self.encode(views, read[: None if asks_pitch else len(x)])
         note, *rest = (Latents(*parts) for parts in zip_longest(*(part.split(len(x)) for part in both)))
         made, frames = (both, views) if self.elbo_of == "pair" else (note, x)
         n_views = len(frames) // len(x)
