@@ -45,8 +45,13 @@ class PitchCalibration(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Calibrate; a test of a checkpoint takes what the checkpoint holds."""
         if self.tones is not None:
-            frames, midi = (part.to(pl_module.device) for part in self.tones)
-            self.tones = frames, midi
-            with trainer.precision_plugin.forward_context():
-                pl_module.calibrate(frames, midi)
+            self.calibrate(trainer, pl_module)
             pl_module.log("val/calibration_agreement", 100 * pl_module.calibration_agreement)
+
+    def calibrate(self, trainer: L.Trainer, module: Any) -> None:
+        """Have a model hear the tones in the training's precision."""
+        assert self.tones is not None, "calibrate is called in a fit"
+        frames, midi = (part.to(module.device) for part in self.tones)
+        self.tones = frames, midi
+        with trainer.precision_plugin.forward_context():
+            module.calibrate(frames, midi)

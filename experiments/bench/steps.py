@@ -123,9 +123,8 @@ class BareLoop(L.Callback):
         """The last epoch is done; the Trainer has calibrated its module, so the twin is calibrated too."""
         self._end_epoch()
         calibration = next(c for c in trainer.callbacks if isinstance(c, PitchCalibration))
-        assert calibration.tones is not None
         self.twin.eval()  # the tones are read by the batch norm's running statistics, as a note is
-        self.twin.calibrate(*calibration.tones)
+        calibration.calibrate(trainer, self.twin)
 
     def _end_epoch(self) -> None:
         if self._began is not None:

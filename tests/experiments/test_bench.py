@@ -3,11 +3,15 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 
+from callbacks.pitch_calibration import PitchCalibration
 from callbacks.run_record import write_json
 from datamodules.note_pairs import NotePairs
 from experiments import bench
@@ -118,6 +122,25 @@ def test_a_wrong_frechet_distance_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(metrics, "frechet_distance", lambda a, b: 1.0)
     with pytest.raises(DisagreementError, match="frechet_distance"):
         metrics.check_frechet(*metrics.features_of_notes(40, 24))
+
+
+def test_the_bare_loop_hears_the_tones_in_the_precision_that_the_trainer_hears_them_in() -> None:
+    """In another, a few of the tones are heard otherwise, and the two do not end alike."""
+
+    class Twin(PitchTimbreVAE):
+        def calibrate(self, frames: torch.Tensor, midi: torch.Tensor) -> None:
+            heard.append((self.training, torch.is_autocast_enabled("cpu"), len(frames)))
+
+        def log(self, *_: object) -> None:
+            """No trainer is attached."""
+
+    heard: list[tuple[bool, bool, int]] = []
+    calibration, twin = PitchCalibration(), Twin(n_mels=16, width=8)
+    calibration.tones = torch.rand(3, 16), torch.tensor([60, 61, 62])
+    trainer: Any = SimpleNamespace(callbacks=[calibration], precision_plugin=MixedPrecision("bf16-mixed", "cpu"))
+    calibration.on_validation_epoch_end(trainer, twin.eval())
+    steps.BareLoop(twin).on_train_end(trainer, twin)
+    assert heard == [(False, True, 3), (False, True, 3)]
 
 
 @pytest.mark.slow
