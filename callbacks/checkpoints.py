@@ -18,7 +18,7 @@ from torch import Tensor
 
 from callbacks.epoch_log import EpochLog
 from callbacks.run_record import RunRecord
-from datamodules.atomic_write import replacing
+from datamodules.atomic_files import replacing
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pandas as pd
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from datamodules.atomic_write import replacing
+from datamodules.atomic_files import replacing
 
 SECONDS_BETWEEN_WRITES = 2.0
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from datamodules.atomic_write import replacing
+from datamodules.atomic_files import replacing
 from datamodules.sources.pitches import name_from_midi
 
 Floats = NDArray[np.floating[Any]]

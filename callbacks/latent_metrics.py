@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metrics.absolute_pitch import is_octave_error, largest_instrument_offset, pitch_errors
 from metrics.category_mapping import mapped_accuracy, mapped_correctly, matched_accuracy, matched_correctly
-from metrics.floors import instrument_only_floor, random_category_floors
+from metrics.chance_level import instrument_only_floor, random_category_floors
 from metrics.information import normalised_mutual_information, pitch_information_gap
 from metrics.latent_probe import probed_correctly
 

@@ -14,8 +14,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from datamodules.atomic_write import replacing
-from datamodules.notes import write_split
+from datamodules.atomic_files import replacing
+from datamodules.splits import write_split
 
 RECORDED_VERSIONS = ("torch", "torchaudio", "lightning", "librosa", "numpy", "scipy", "scikit-learn", "pitch-timbre")
 

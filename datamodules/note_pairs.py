@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from datamodules.heard_pitch import Estimator, heard_pitches
+from datamodules.corrections import apply_corrections
 from datamodules.mel import FrameScale, LowBandSettings, MelSettings, log_mel, mel_centres_hz, mel_filters
-from datamodules.notes import SplitSettings, split_notes
 from datamodules.pitch_shift import context_reach, shifted_power
-from datamodules.sources.corrections import apply_corrections
+from datamodules.pitch_trackers import Estimator, heard_pitches
 from datamodules.sources.source import NoteSource
+from datamodules.splits import SplitSettings, split_notes
 from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms, prepare_waveform
 
 BYTES, MIB = 4, 2**20
@@ -38,7 +38,7 @@ class NotePair(NamedTuple):
         semitones: (B,) the shifts.
         pitch: (B,) pitch labels, 0 for the lowest pitch of the data. Unsupervised objectives never read them.
         instrument: (B,) instrument labels. No objective reads them; the instrument classifier does.
-        heard: (B,) categories that a pitch estimator hears, -1 for none; ``None`` where none is asked.
+        pseudo_label: (B,) categories that a pitch estimator hears, -1 for none; ``None`` where none is asked.
         x_pitch: (B, F) the frames that the pitch is read from, where they are others than ``x``.
         x_pitch_shifted: (B, F) those of the shifted notes, where they are others than ``x_shifted``.
     """
@@ -48,7 +48,7 @@ class NotePair(NamedTuple):
     semitones: Tensor
     pitch: Tensor
     instrument: Tensor
-    heard: Tensor | None = None
+    pseudo_label: Tensor | None = None
     x_pitch: Tensor | None = None
     x_pitch_shifted: Tensor | None = None
 
@@ -164,7 +164,7 @@ class NotePairs(L.LightningDataModule):
             lie outside the pitch range: stop and name them, or drop them and say so.
         max_notes: keep this many notes, spread evenly over the table (smoke runs).
         batch_size: notes a batch.
-        heard: a pitch estimator that is asked for each note's pitch, for rows that learn from it instead of a label.
+        pitch_tracker: a pitch tracker whose reading of each note is learned from, in place of a label.
         cache_dir: where decoded audio, and what was heard, is kept.
         seed: seed of the order and the shifts; the CLI links it to ``seed_everything``.
         name: what the data is called in records and tables.
@@ -189,7 +189,7 @@ class NotePairs(L.LightningDataModule):
         on_bad_file: Literal["stop", "drop"] = "stop",
         max_notes: int | None = None,
         batch_size: int = 256,
-        heard: Literal["none", "pesto", "pyin"] = "none",
+        pitch_tracker: Literal["none", "pesto", "pyin"] = "none",
         cache_dir: Path = Path("~/.cache/pitch-timbre"),
         seed: int = 0,
         name: str = "notes",
@@ -208,7 +208,7 @@ class NotePairs(L.LightningDataModule):
                 f"{self.mel_hz[0]:.1f} Hz: no band would be read otherwise; raise it, or set data.pitch_low_bands: null"
             )
         self.on_bad_file, self.batch_size, self.seed, self.name = on_bad_file, batch_size, seed, name
-        self.heard = heard
+        self.pitch_tracker = pitch_tracker
         self.cache_dir = cache_dir.expanduser()
         notes = apply_corrections(self.source.read_notes(self.root), corrections)
         if max_notes is not None and max_notes < len(notes):
@@ -310,8 +310,8 @@ class NotePairs(L.LightningDataModule):
         pitch = torch.tensor(self.notes.midi.to_numpy() - self.pitch_range[0])
         instrument = torch.tensor([self.instruments.index(name) for name in self.notes.instrument])
         self._labels = (pitch, instrument)
-        if self.heard != "none":
-            self._heard = self._heard_categories(self.heard)
+        if self.pitch_tracker != "none":
+            self._heard = self._heard_categories(self.pitch_tracker)
 
     def _heard_categories(self, estimator: Estimator) -> Tensor:
         """(N,) categories of the pitches that an estimator hears at the frame's instant; -1 for none, or outside."""

@@ -10,27 +10,27 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     command, rest = (words[0], words[1:]) if words else ("", [])
     if command == "grid":
-        from experiments import grid
+        from experiments.grid import driver
 
-        return grid.main(rest)
+        return driver.main(rest)
     if command == "table":
-        from experiments import grid_files
+        from experiments.reporting import grid_files
 
         return grid_files.main(rest)
     if command == "capacity":
-        from experiments import capacity
+        from experiments.grid import capacity
 
         return capacity.main(rest)
     if command == "report":
-        from experiments import report
+        from experiments.reporting import wandb_report
 
-        return report.main(rest)
+        return wandb_report.main(rest)
     if command == "dashboard":
         from experiments import dashboard
 
         return dashboard.main(rest)
     if command == "doctor":
-        from experiments import doctor
+        from experiments.data_check import doctor
 
         return doctor.main(rest)
     if command == "bench":
@@ -41,9 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         from experiments.bench import growth
 
         return growth.main(rest)
-    from experiments import cli, endings
+    from experiments import cli, exit_codes
 
-    with endings.stopped_by_signals():
+    with exit_codes.stopped_by_signals():
         if command == "classifiers":
             cli.train_classifiers(rest)
         else:

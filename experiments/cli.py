@@ -30,11 +30,12 @@ from callbacks.generation_metrics import GenerationMetrics, classifier_file
 from callbacks.latent_metrics import LatentMetrics
 from callbacks.run_record import RunRecord, write_json
 from callbacks.wandb_run import WandbRun, wandb_mode
-from datamodules.atomic_write import remove_leftovers, replacing
+from datamodules.atomic_files import remove_leftovers, replacing
 from datamodules.note_pairs import NotePairs
-from experiments.base_config import BaseConfigFile, check_row, trust_own_classes
-from experiments.endings import EXIT_BAD_INPUT, EXIT_FAILED, one_line, one_line_errors
-from experiments.grid import CONFIGS, GRID_KEY
+from experiments.config_files import BaseConfigFile, check_row, trust_own_classes
+from experiments.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, one_line, one_line_errors
+from experiments.grid.processes import GRID_KEY
+from experiments.paths import CONFIGS
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -84,8 +85,10 @@ def check_data_serves(weights: ObjectiveWeights, data: NotePairs) -> None:
     Raises:
         ValueError: it names the settings.
     """
-    if weights.heard and data.heard == "none":
-        raise ValueError("weights.heard learns from an estimator, and data.heard is none: give pesto or pyin")
+    if weights.pseudo_label and data.pitch_tracker == "none":
+        raise ValueError(
+            "weights.pseudo_label learns from an estimator, and data.pitch_tracker is none: give pesto or pyin"
+        )
     if (weights.cycle or weights.cross_swap) and data.pitch_low_bands:
         raise ValueError(
             "weights.cycle and weights.cross_swap read the pitch of decoded frames, and those have no longer window: "
@@ -303,7 +306,7 @@ class PitchTimbreCLI(LightningCLI):
         content = {
             **self._callback(RunRecord).facts(self.trainer),
             "epochs": epochs,
-            "judged_by": " ".join(self._callback(GenerationMetrics).fingerprints().values()),
+            "evaluator_fingerprint": " ".join(self._callback(GenerationMetrics).fingerprints().values()),
             "grid_key": os.environ.get(GRID_KEY),
             **scores,
         }

@@ -82,7 +82,7 @@ class PitchAxis(nn.Module, ABC):
         """(B, F) frames to (B, K) logits, float32."""
         return self.categories(self.candidates(x))
 
-    def settle(self, mass: Tensor) -> None:
+    def choose_categories(self, mass: Tensor) -> None:
         """Take for categories the K neighbouring candidates that hold most of the ``mass`` (A,) of the notes."""
         held = nn.functional.pad(mass.double().cumsum(0), (1, 0))
         self.first.copy_((held[self.n_pitches :] - held[: len(held) - self.n_pitches]).argmax())
@@ -108,16 +108,16 @@ class PitchEncoder(PitchAxis):
         return self.head(self.body(x)).float()
 
 
-BINS_A_SEMITONE = 3
+BINS_PER_SEMITONE = 3
 BELOW, ABOVE = 7, 48
 """Semitones around a candidate that are read: from the lower fifth to the sixteenth partial."""
-WINDOW = (BELOW + ABOVE) * BINS_A_SEMITONE + 1
+WINDOW = (BELOW + ABOVE) * BINS_PER_SEMITONE + 1
 N_PARTIALS = 16
 NEIGHBOURS = 25
 """Candidates that the last layer compares: an octave to either side, where the errors of pitch lie."""
 
 
-def reading_matrix(mel_hz: Sequence[float], hz: Tensor) -> Tensor:
+def interpolation_matrix(mel_hz: Sequence[float], hz: Tensor) -> Tensor:
     """What reads a mel frame at other frequencies, by linear interpolation between the bands' centres: (F, bins).
 
     Args:
@@ -139,10 +139,10 @@ def log_frequency_matrix(mel_hz: Sequence[float], lowest_midi: float, n_bins: in
     Args:
         mel_hz: (F,) centre frequencies of the mel bands, ascending, Hz.
         lowest_midi: the MIDI pitch of bin 0.
-        n_bins: bins, ``BINS_A_SEMITONE`` a semitone; those above the highest band are zero.
+        n_bins: bins, ``BINS_PER_SEMITONE`` a semitone; those above the highest band are zero.
     """
-    midi = torch.arange(n_bins, dtype=torch.float64) / BINS_A_SEMITONE + lowest_midi
-    return reading_matrix(mel_hz, 440 * 2 ** ((midi - 69) / 12))
+    midi = torch.arange(n_bins, dtype=torch.float64) / BINS_PER_SEMITONE + lowest_midi
+    return interpolation_matrix(mel_hz, 440 * 2 ** ((midi - 69) / 12))
 
 
 def standardised(x: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class LogFrequencyAxis(PitchAxis):
 
     def __init__(self, mel_hz: Sequence[float], lowest_midi: int, n_pitches: int, margin: int = 0) -> None:
         super().__init__(n_pitches, margin)
-        n_bins = (self.n_candidates - 1) * BINS_A_SEMITONE + WINDOW
+        n_bins = (self.n_candidates - 1) * BINS_PER_SEMITONE + WINDOW
         self.log_frequency: Tensor
         matrix = log_frequency_matrix(mel_hz, lowest_midi - margin - BELOW, n_bins)
         self.register_buffer("log_frequency", matrix, persistent=False)
@@ -180,7 +180,7 @@ middle of the settings that do equally well on synthetic tones, clean and noisy;
 
 def comb_window() -> Tensor:
     """A comb in a candidate's window: (WINDOW,), a tooth at each partial, the opposite halfway between partials."""
-    place = torch.arange(WINDOW, dtype=torch.float64) / BINS_A_SEMITONE - BELOW
+    place = torch.arange(WINDOW, dtype=torch.float64) / BINS_PER_SEMITONE - BELOW
     window = torch.zeros_like(place)
     for half in range(2, 2 * N_PARTIALS + 1):
         tooth = (half / 2) ** -COMB_FALL * torch.exp(-0.5 * ((place - 12 * log2(half / 2)) / COMB_WIDTH).square())
@@ -205,7 +205,7 @@ class HarmonicComb(LogFrequencyAxis):
 
     def candidates(self, x: Tensor) -> Tensor:
         """(B, F) frames to (B, A) logits, float32."""
-        return nn.functional.conv1d(self.bins(x), self.comb.to(x), stride=BINS_A_SEMITONE).squeeze(1).float()
+        return nn.functional.conv1d(self.bins(x), self.comb.to(x), stride=BINS_PER_SEMITONE).squeeze(1).float()
 
 
 class EquivariantPitchEncoder(LogFrequencyAxis):
@@ -239,7 +239,7 @@ class EquivariantPitchEncoder(LogFrequencyAxis):
     def candidates(self, x: Tensor) -> Tensor:
         """(B, F) frames to (B, A) logits, float32."""
         # One product over all windows; a convolution of one channel is half as fast on a CPU, forward and backward.
-        scores = self.score(self.windows(self.bins(x).squeeze(1).unfold(-1, WINDOW, BINS_A_SEMITONE)))
+        scores = self.score(self.windows(self.bins(x).squeeze(1).unfold(-1, WINDOW, BINS_PER_SEMITONE)))
         return self.compare(scores.transpose(1, 2)).squeeze(1).float()
 
 

@@ -27,7 +27,7 @@ class ObjectiveWeights:
         cycle: lambda 3, swapped pairs are encoded back.
         surrogate: lambda 4, the shifted note's category is the note's plus the shift.
         supervised: cross-entropy with the true pitch (row b only).
-        heard: cross-entropy with the pitch that an estimator hears (rows pesto and pyin).
+        pseudo_label: cross-entropy with the pitch that an estimator hears (rows pesto and pyin).
         alignment: the posteriors of a pair lie its shift apart (M7).
         expected_shift: so do their means (M7).
         balance: all candidates of pitch are used (M7).
@@ -45,7 +45,7 @@ class ObjectiveWeights:
     cycle: float = 0.0
     surrogate: float = 0.0
     supervised: float = 0.0
-    heard: float = 0.0
+    pseudo_label: float = 0.0
     alignment: float = 0.0
     expected_shift: float = 0.0
     balance: float = 0.0
@@ -133,7 +133,7 @@ def supervised(logits: Tensor, pitch: Tensor) -> Tensor:
     return F.cross_entropy(logits, pitch)
 
 
-def heard(logits: Tensor, category: Tensor) -> Tensor:
+def pseudo_label(logits: Tensor, category: Tensor) -> Tensor:
     """CE with the pitch that an estimator hears, left out where it hears none.
 
     Args:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_modules import objectives
+from lightning_modules.augmentation import SpectralAugmentation
 from lightning_modules.networks import (
     Decoder,
     EquivariantPitchEncoder,
@@ -23,7 +24,6 @@ from lightning_modules.networks import (
     TimbreEncoder,
 )
 from lightning_modules.objectives import ObjectiveWeights
-from lightning_modules.recolouring import Recolouring
 from lightning_modules.term_log import TermLog
 
 AXIS_TERMS = ("alignment", "expected_shift", "balance")
@@ -46,9 +46,9 @@ class PitchAxisSettings:
         epochs: so many epochs at the start learn the pitch encoder alone, from the terms of pairs (alignment,
             expected_shift, balance); then it is frozen and the rest is learned. 0 learns all at once.
         learning_rate: of these epochs; it falls as a cosine.
-        overblown: in these epochs, share of the frames that are given weak partials of a note an octave or a twelfth
-            below, as overblown notes of winds have: they are not to be heard there.
-        trials: so many pitch encoders are learned side by side in these epochs, from different weights; the one that
+        subharmonic_share: in these epochs, share of the frames that are given weak partials of a note an octave or
+            a twelfth below, as overblown notes of winds have: they are not to be heard there.
+        restarts: so many pitch encoders are learned side by side in these epochs, from different weights; the one that
             hears most of the synthetic tones right is kept, which needs no label. Some never leave a poor axis.
     """
 
@@ -56,28 +56,32 @@ class PitchAxisSettings:
     margin: int = 0
     epochs: int = 0
     learning_rate: float = 2e-3
-    overblown: float = 0.0
-    trials: int = 1
+    subharmonic_share: float = 0.0
+    restarts: int = 1
 
     def __post_init__(self) -> None:
         """Refuse negative numbers, and a margin or trials that nothing would choose from."""
         for name in ("margin", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.axis.{name} is {getattr(self, name)}; it must be 0 or more")
-        if not 0 <= self.overblown <= 1:
-            raise ValueError(f"model.axis.overblown is {self.overblown:g}; it is a share, between 0 and 1")
-        if self.overblown and not self.epochs:
-            raise ValueError(f"model.axis.overblown is {self.overblown:g}, and model.axis.epochs, which it is for, 0")
+        if not 0 <= self.subharmonic_share <= 1:
+            raise ValueError(
+                f"model.axis.subharmonic_share is {self.subharmonic_share:g}; it is a share, between 0 and 1"
+            )
+        if self.subharmonic_share and not self.epochs:
+            raise ValueError(
+                f"model.axis.subharmonic_share is {self.subharmonic_share:g}, and model.axis.epochs, which it is for, 0"
+            )
         if self.epochs and self.encoder == "comb":
             raise ValueError(f"model.axis.epochs is {self.epochs}: a comb has nothing to learn in them; set it to 0")
         if self.margin and not self.epochs and self.encoder != "comb":
             raise ValueError(
                 f"model.axis.margin {self.margin} needs model.axis.epochs, after which categories are chosen"
             )
-        if self.trials < 1 or (self.trials > 1 and not self.epochs):
+        if self.restarts < 1 or (self.restarts > 1 and not self.epochs):
             raise ValueError(
-                f"model.axis.trials is {self.trials}; it must be 1, or more with model.axis.epochs, after which one of "
-                "them is kept"
+                f"model.axis.restarts is {self.restarts}; it must be 1, or more with model.axis.epochs, after which "
+                "one of them is kept"
             )
 
 
@@ -211,13 +215,13 @@ class PitchTimbreVAE(L.LightningModule):
         self.timbre_encoder = TimbreEncoder(n_mels, n_latent, width)
         self.pitch_encoder = pitch_encoder()
         self.decoder = Decoder(n_mels, n_latent, n_pitches, width)
-        self.rivals = torch.nn.ModuleList(pitch_encoder() for _ in range(axis.trials - 1))
+        self.rivals = torch.nn.ModuleList(pitch_encoder() for _ in range(axis.restarts - 1))
         if axis.epochs:
-            self.recolouring = Recolouring(mel_hz, axis.overblown)
+            self.augmentation = SpectralAugmentation(mel_hz, axis.subharmonic_share)
             self.candidate_mass: Tensor
-            self.register_buffer("candidate_mass", torch.zeros(axis.trials, self.pitch_encoder.n_candidates))
+            self.register_buffer("candidate_mass", torch.zeros(axis.restarts, self.pitch_encoder.n_candidates))
             self.trial_agreement: Tensor
-            self.register_buffer("trial_agreement", torch.zeros(axis.trials))
+            self.register_buffer("trial_agreement", torch.zeros(axis.restarts))
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(1.0))
         self.midi_offset: Tensor
@@ -300,8 +304,8 @@ class PitchTimbreVAE(L.LightningModule):
             terms["cross_swap"] = self._cross_swap(note)
         if w.supervised:
             terms["supervised"] = objectives.supervised(note.logits, batch.pitch)
-        if w.heard:
-            terms["heard"] = objectives.heard(note.logits, batch.heard)
+        if w.pseudo_label:
+            terms["pseudo_label"] = objectives.pseudo_label(note.logits, batch.pseudo_label)
         for shifted in rest:
             if w.regression:
                 terms["regression"] = objectives.regression(note.z, shifted.z)
@@ -371,13 +375,13 @@ class PitchTimbreVAE(L.LightningModule):
             best = int(self.trial_agreement.argmax())
             # The values, not the module: an optimiser's state in a checkpoint is in the order of the parameters.
             self.pitch_encoder.load_state_dict(self.trials[best].state_dict())
-            self.pitch_encoder.settle(self.candidate_mass[best])
+            self.pitch_encoder.choose_categories(self.candidate_mass[best])
         self.rivals.requires_grad_(False)
         self.pitch_encoder.requires_grad_(False).eval()
 
     def _axis_step(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The loss of a batch of pairs in the epochs of the axis, and the categories of its notes."""
-        frames = self.recolouring(batch.pitch_views)
+        frames = self.augmentation(batch.pitch_views)
         pairs = [trial.candidates(frames).split(len(batch.x)) for trial in self.trials]
         terms = [self._axis_terms(logits, shifted, batch.semitones) for logits, shifted in pairs]
         loss = torch.stack([self.weighted_sum(each) for each in terms]).sum()

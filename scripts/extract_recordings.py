@@ -29,7 +29,7 @@ import soundfile
 from sf2utils.generator import Sf2Gen
 from sf2utils.sf2parse import Sf2File
 
-from datamodules.sources.sampler import INSTRUMENTS, Recording
+from datamodules.sources.embedded import INSTRUMENTS, Recording
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 COPYRIGHT = Path("/usr/share/doc/fluid-soundfont-gm/copyright")

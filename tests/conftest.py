@@ -15,8 +15,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytes
 import torch  # noqa: E402
 
 from datamodules.note_pairs import NotePairs  # noqa: E402
-from datamodules.notes import SplitSettings  # noqa: E402
-from datamodules.sources.sampler import SamplerSource  # noqa: E402
+from datamodules.sources.embedded import EmbeddedNotes  # noqa: E402
+from datamodules.splits import SplitSettings  # noqa: E402
 
 torch.set_num_threads(1)
 os.environ.setdefault("WANDB_MODE", "disabled")
@@ -31,7 +31,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_pairs(cache_dir: Path) -> NotePairs:
     """Two instruments' embedded notes, 64 of them, set up."""
     pairs = NotePairs(
-        SamplerSource(instruments=["oboe", "cello"]),
+        EmbeddedNotes(instruments=["oboe", "cello"]),
         split=SplitSettings(validation_share=0.25),
         max_notes=64,
         batch_size=16,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import grid
 from experiments.__main__ import main
+from experiments.grid import driver
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -63,8 +63,8 @@ def test_lightning_takes_the_arguments(
 
 @pytest.mark.parametrize("command", commands("python -m experiments grid "))
 def test_the_grid_takes_the_arguments(command: str, tmp_path: Path) -> None:
-    settings = grid.parse([*shlex.split(command)[4:], "--out", str(tmp_path)])
-    grid.check(settings)
+    settings = driver.parse([*shlex.split(command)[4:], "--out", str(tmp_path)])
+    driver.check(settings)
     assert (settings.rows, settings.seeds, settings.index) == (("b", "m6"), 5, 3)
 
 

@@ -70,8 +70,8 @@ def measure_case(case: Case, cache: Path) -> dict[str, Any]:
     import torch
 
     from datamodules.note_pairs import NotePairs, ShiftSettings
-    from datamodules.notes import SplitSettings
-    from datamodules.sources.sampler import SamplerSource
+    from datamodules.sources.embedded import EmbeddedNotes
+    from datamodules.splits import SplitSettings
     from experiments.bench.metrics import Shares
     from experiments.bench.steps import built
 
@@ -79,7 +79,7 @@ def measure_case(case: Case, cache: Path) -> dict[str, Any]:
     budget = ShiftSettings() if case.budget_mib is None else ShiftSettings(memory_budget_mib=case.budget_mib)
     began, core = time.monotonic(), time.process_time()
     data = NotePairs(
-        SamplerSource(takes=case.takes),
+        EmbeddedNotes(takes=case.takes),
         shifts=budget,
         split=SplitSettings("grouped"),
         cache_dir=cache,
@@ -142,7 +142,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> dict[str, dict[str, float]]:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    from datamodules.atomic_write import replacing
+    from datamodules.atomic_files import replacing
 
     slopes: dict[str, dict[str, float]] = {}
     figure, grid = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")

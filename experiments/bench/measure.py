@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 from rich.progress import track
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 POLL_S = 0.05
 ROUND_S = 0.15
 """Core-seconds that a quick way is repeated for in each round, so that the clock's grain is lost in it."""

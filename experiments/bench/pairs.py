@@ -31,7 +31,7 @@ from torch import Tensor
 from datamodules.mel import EPSILON, FrameScale, MelSettings
 from datamodules.note_pairs import NotePairs, ShiftSettings
 from datamodules.pitch_shift import context_reach, shifted_power
-from datamodules.sources.sampler import SamplerSource
+from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.waveforms import WaveformSettings, prepare_waveform
 from experiments.bench.measure import (
     DisagreementError,
@@ -105,7 +105,7 @@ class Bench:
 
 def make_bench(lowest: int, highest: int, cache_dir: Path, n_checked: int = 200, max_notes: int | None = None) -> Bench:
     """Set up the embedded notes for shifts from ``lowest`` to ``highest``."""
-    source = SamplerSource()
+    source = EmbeddedNotes()
     fly, table = (
         NotePairs(source, shifts=ShiftSettings(lowest, highest, pairs), cache_dir=cache_dir, max_notes=max_notes)
         for pairs in ("on_the_fly", "table")

@@ -6,7 +6,8 @@ import resource
 import subprocess
 import sys
 
-from experiments.bench.measure import CONFIGS, Figure, Measured, Spread, Way, interleaved
+from experiments.bench.measure import Figure, Measured, Spread, Way, interleaved
+from experiments.paths import CONFIGS
 
 IMPORTS = {
     "limit: import torch, lightning.pytorch": ["-c", "import torch, lightning.pytorch"],

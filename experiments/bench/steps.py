@@ -22,9 +22,10 @@ from callbacks.epoch_seed import EPOCHS_A_SEED
 from callbacks.generation_metrics import classifier_file
 from callbacks.pitch_calibration import PitchCalibration
 from callbacks.temperature import TemperatureAnnealing
-from datamodules.atomic_write import replacing
+from datamodules.atomic_files import replacing
 from datamodules.note_pairs import NotePair, NotePairs
-from experiments.bench.measure import CONFIGS, DisagreementError, Figure, Goal, Measured, Spread, ratios
+from experiments.bench.measure import DisagreementError, Figure, Goal, Measured, Spread, ratios
+from experiments.paths import CONFIGS
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.pitch_timbre_vae import Latents, PitchTimbreVAE
 

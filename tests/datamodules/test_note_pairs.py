@@ -10,16 +10,16 @@ import torch
 
 from datamodules.mel import LowBandSettings, MelSettings
 from datamodules.note_pairs import EpochSampler, NotePairs, ShiftSettings
-from datamodules.notes import SplitSettings
-from datamodules.sources.sampler import SamplerSource, render_note
+from datamodules.sources.embedded import EmbeddedNotes, render_note
 from datamodules.sources.table import TableSource
+from datamodules.splits import SplitSettings
 from datamodules.synthetic_tones import sum_of_partials, synthetic_tones
 from datamodules.waveforms import WaveformSettings
 
 
 def pairs_of(cache_dir: Path, **settings: object) -> NotePairs:
     given: dict = {"split": SplitSettings(validation_share=0.25), "max_notes": 64, "batch_size": 16} | settings
-    return NotePairs(SamplerSource(instruments=["oboe", "cello"]), cache_dir=cache_dir, **given)
+    return NotePairs(EmbeddedNotes(instruments=["oboe", "cello"]), cache_dir=cache_dir, **given)
 
 
 def test_the_frame_is_librosas_scaled_to_one(small_pairs: NotePairs) -> None:

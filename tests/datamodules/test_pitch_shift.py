@@ -8,7 +8,7 @@ import torch
 
 from datamodules.mel import FrameScale, MelSettings, log_mel, mel_filters
 from datamodules.pitch_shift import context_reach, shifted_power
-from datamodules.sources.sampler import render_note
+from datamodules.sources.embedded import render_note
 
 RATE, N_FFT, CENTRE = 22050, 2048, 17 * 256
 

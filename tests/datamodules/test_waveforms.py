@@ -176,7 +176,7 @@ def test_a_long_list_of_bad_files_is_counted(tmp_path):
 
 
 def test_the_message_names_a_corrections_file_that_mends_it(tmp_path):
-    from datamodules.sources.corrections import apply_corrections
+    from datamodules.corrections import apply_corrections
 
     names = [*bad_files(tmp_path), "whole.wav"]
     with pytest.raises(BadNotesError):

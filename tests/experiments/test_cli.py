@@ -19,7 +19,7 @@ from datamodules.note_pairs import NotePair, NotePairs
 from datamodules.sources.pitches import name_from_midi
 from experiments.__main__ import main
 from experiments.cli import has_bf16_arithmetic
-from experiments.table import FLOORS, HONEST_GENERATION, HONEST_METRICS
+from experiments.reporting.table import FLOORS, HONEST_GENERATION, HONEST_METRICS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METRICS = {"pitch", "instrument", "combine", "acc", "pm"}
@@ -336,9 +336,9 @@ def test_a_row_that_learns_from_an_estimator_needs_one(
     fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        fit(tmp_path, "--data.heard", "none", config="pesto")
+        fit(tmp_path, "--data.pitch_tracker", "none", config="pesto")
     assert ended.value.code == 2
-    assert "weights.heard learns from an estimator, and data.heard is none" in capsys.readouterr().err
+    assert "weights.pseudo_label learns from an estimator, and data.pitch_tracker is none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("weight", ["cycle", "cross_swap"])
@@ -354,11 +354,11 @@ def test_pitches_of_decoded_frames_need_one_window(
 def test_a_classifier_is_the_same_whatever_the_threads_of_the_run_that_asked_for_it(
     fit: Callable[..., None], tmp_path: Path
 ) -> None:
-    judged_by = []
+    fingerprints = []
     for threads, name in ((1, "one"), (2, "two")):
         torch.set_num_threads(threads)
         fit(tmp_path / name, "--classifier_dir", str(tmp_path / name / "classifiers"), "--trainer.max_epochs", "1")
         assert torch.get_num_threads() == threads, "the run's own threads are left alone"
-        judged_by.append(json.loads((tmp_path / name / "metrics.json").read_text())["judged_by"])
+        fingerprints.append(json.loads((tmp_path / name / "metrics.json").read_text())["evaluator_fingerprint"])
     torch.set_num_threads(1)
-    assert judged_by[0] == judged_by[1]
+    assert fingerprints[0] == fingerprints[1]

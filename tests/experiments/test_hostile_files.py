@@ -14,7 +14,7 @@ import torch
 
 from callbacks.checkpoints import AtomicCheckpointIO
 from experiments.__main__ import main
-from experiments.base_config import check_row, with_bases
+from experiments.config_files import check_row, with_bases
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMOKE = str(CONFIGS / "smoke.yaml")

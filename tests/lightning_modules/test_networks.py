@@ -9,7 +9,7 @@ from datamodules.mel import MelSettings, mel_centres_hz
 from datamodules.note_pairs import NotePairs
 from datamodules.synthetic_tones import synthetic_tones
 from lightning_modules.networks import (
-    BINS_A_SEMITONE,
+    BINS_PER_SEMITONE,
     Decoder,
     EquivariantPitchEncoder,
     HarmonicComb,
@@ -57,7 +57,7 @@ def test_all_pitches_is_each_pitch_decoded() -> None:
 
 def test_the_log_frequency_axis_is_linear_interpolation() -> None:
     matrix = log_frequency_matrix(MEL_HZ, 20, 400)
-    hz = 440 * 2 ** ((np.arange(400) / BINS_A_SEMITONE + 20 - 69) / 12)
+    hz = 440 * 2 ** ((np.arange(400) / BINS_PER_SEMITONE + 20 - 69) / 12)
     frame = np.random.default_rng(0).normal(size=256)
     expected = np.where(hz <= MEL_HZ[-1], np.interp(hz, MEL_HZ, frame), 0)
     np.testing.assert_allclose(torch.from_numpy(frame).float() @ matrix, expected, atol=1e-5)
@@ -72,7 +72,7 @@ def test_a_semitone_higher_is_a_candidate_higher() -> None:
     encoder.log_frequency = torch.eye(n_bins)
     low = torch.zeros(1, n_bins)
     low[0, 250:330] = torch.rand(80)
-    high = low.roll(5 * BINS_A_SEMITONE, 1)
+    high = low.roll(5 * BINS_PER_SEMITONE, 1)
     logits, shifted = encoder.candidates(low), encoder.candidates(high)
     torch.testing.assert_close(shifted[:, 25:125], logits[:, 20:120], atol=1e-5, rtol=1e-4)
     assert logits.std() > 100 * (shifted[:, 25:125] - logits[:, 20:120]).abs().max()
@@ -97,7 +97,7 @@ def test_the_categories_are_the_neighbours_that_hold_most_notes() -> None:
     x = torch.randn(5, 256)
     assert encoder(x).shape == (5, 4)
     assert torch.equal(encoder(x), encoder.candidates(x)[:, 3:7])
-    encoder.settle(torch.tensor([0.0, 9, 1, 1, 5, 0, 0, 3, 3, 0]))
+    encoder.choose_categories(torch.tensor([0.0, 9, 1, 1, 5, 0, 0, 3, 3, 0]))
     assert torch.equal(encoder(x), encoder.candidates(x)[:, 1:5])
     other = PitchEncoder(256, 4, width=8, margin=3)
     other.load_state_dict(encoder.state_dict())

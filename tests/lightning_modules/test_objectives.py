@@ -123,8 +123,8 @@ def test_alignment_is_zero_for_sharp_posteriors_the_shift_apart() -> None:
 def test_heard_is_torchs_cross_entropy_without_what_is_not_heard() -> None:
     logits, category = torch.randn(6, 9), torch.tensor([3, -1, 0, 8, -1, 5])
     expected = F.cross_entropy(logits, category, ignore_index=-1)
-    torch.testing.assert_close(objectives.heard(logits, category), expected)
-    assert objectives.heard(logits, torch.full((6,), -1)) == 0
+    torch.testing.assert_close(objectives.pseudo_label(logits, category), expected)
+    assert objectives.pseudo_label(logits, torch.full((6,), -1)) == 0
 
 
 def test_balance_is_the_entropy_that_is_missing() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from datamodules.note_pairs import NotePair
 from lightning_modules import objectives
-from lightning_modules.networks import BINS_A_SEMITONE
+from lightning_modules.networks import BINS_PER_SEMITONE
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import LearningRateSchedule, PitchAxisSettings, PitchTimbreVAE
 
@@ -74,7 +74,7 @@ def test_the_elbo_may_be_of_the_note_alone() -> None:
 
 def test_without_a_pair_only_the_elbo_and_labels_are_left() -> None:
     terms, _ = model().objective_terms(batch(shifted=False))
-    alone = {"heard", "cross_swap", "leakage", "aggregate", "prior_frames"}
+    alone = {"pseudo_label", "cross_swap", "leakage", "aggregate", "prior_frames"}
     assert set(terms) == {"reconstruction", "kl_z", "kl_c", "supervised"} | alone
 
 
@@ -185,7 +185,7 @@ def test_the_epochs_of_the_axis_train_the_pitch_encoder_alone_and_the_others_all
 
 def test_the_trial_that_hears_the_tones_best_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    axis, epoch = PitchAxisSettings(margin=3, epochs=2, trials=3), [1]
+    axis, epoch = PitchAxisSettings(margin=3, epochs=2, restarts=3), [1]
     one = PitchTimbreVAE(ObjectiveWeights(alignment=1), 20, 64, width=32, axis=PitchAxisSettings(margin=3, epochs=2))
     torch.manual_seed(0)
     module, pair = PitchTimbreVAE(ObjectiveWeights(alignment=1), 20, 64, width=32, axis=axis), batch()
@@ -255,11 +255,11 @@ def test_what_cannot_be_learned_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model\.n_categories is 10; .* 20 \(one a pitch\) for labels"):
         PitchTimbreVAE(ObjectiveWeights(supervised=1), n_pitches=20, n_categories=10)
     with pytest.raises(ValueError, match=r"model\.axis\.trials is 2; .* with model\.axis\.epochs"):
-        PitchAxisSettings(trials=2)
+        PitchAxisSettings(restarts=2)
     with pytest.raises(ValueError, match=r"model\.axis\.overblown is 1\.5; it is a share"):
-        PitchAxisSettings(epochs=2, overblown=1.5)
+        PitchAxisSettings(epochs=2, subharmonic_share=1.5)
     with pytest.raises(ValueError, match=r"model\.axis\.overblown is 0\.5, and model\.axis\.epochs, .*, 0"):
-        PitchAxisSettings(overblown=0.5)
+        PitchAxisSettings(subharmonic_share=0.5)
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         LearningRateSchedule(final_share=2)
 
@@ -276,9 +276,9 @@ def test_the_axis_is_as_long_however_many_categories_it_has(k: int | None, candi
     assert made.pitch_encoder(torch.rand(4, 64)).shape == (4, categories)
     whole = PitchTimbreVAE(ObjectiveWeights(alignment=1), 20, 64, axis=settings, mel_hz=mel_hz, lowest_midi=50)
     first, second = (each.pitch_encoder.get_buffer("log_frequency") for each in (made, whole))
-    shared = min(first.shape[1], second.shape[1]) - 3 * BINS_A_SEMITONE
+    shared = min(first.shape[1], second.shape[1]) - 3 * BINS_PER_SEMITONE
     if k != 40:
-        moved = [first.roll(-semitones * BINS_A_SEMITONE, 1)[:, 20:shared] for semitones in (-1, 0, 1)]
+        moved = [first.roll(-semitones * BINS_PER_SEMITONE, 1)[:, 20:shared] for semitones in (-1, 0, 1)]
         assert any(torch.allclose(each, second[:, 20:shared]) for each in moved), "it begins at the same pitch"
 
 

@@ -1,0 +1,203 @@
+"""The note table: one row a note, with its checks and its splits.
+
+A note table is a ``pandas.DataFrame`` sorted by ``note_id`` with the columns of :data:`NOTE_COLUMNS`:
+
+* ``note_id`` (str): unique in the set and stable between runs; splits and corrections are recorded by it.
+* ``midi`` (int): the MIDI pitch, 0..127 (A4 = 69 = 440 Hz).
+* ``instrument`` (str): the instrument's name.
+* ``dynamic`` (str): ``pp`` ... ``ff``, or empty.
+* ``group`` (str): an official fold or another group that a split may respect, or empty.
+* ``audio`` (str): the audio file, relative to the source's root, or empty for rendered notes.
+* ``offset_s`` (float): where the note starts in that file, in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+)
+
+from datamodules.atomic_files import replacing
+
+NOTE_COLUMNS = ("note_id", "midi", "instrument", "dynamic", "group", "audio", "offset_s")
+
+
+def check_notes(notes: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return ``notes`` sorted by ``note_id`` with clean types.
+
+    Args:
+        notes: the rows that a source has read.
+        where: the source, named in every error.
+
+    Raises:
+        ValueError: a column is missing, the table is empty, a note id occurs twice, or a pitch is outside 0..127.
+    """
+    missing = [column for column in NOTE_COLUMNS if column not in notes.columns]
+    if missing:
+        raise ValueError(f"{where}: the note table lacks the column(s) {', '.join(missing)}")
+    if notes.empty:
+        raise ValueError(f"{where}: no notes found; check the folder and the filters of the source")
+    notes = notes.loc[:, list(NOTE_COLUMNS)].sort_values("note_id", kind="stable").reset_index(drop=True)
+    twice = notes.note_id[notes.note_id.duplicated()]
+    if len(twice):
+        raise ValueError(f"{where}: note id {twice.iloc[0]!r} occurs more than once; ids must be unique")
+    outside = notes[(notes.midi < 0) | (notes.midi > 127)]
+    if len(outside):
+        row = outside.iloc[0]
+        raise ValueError(f"{where}: note {row.note_id!r} has MIDI pitch {row.midi}, outside 0..127; mend or drop it")
+    return notes.astype({"midi": int, "offset_s": float})
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """Which notes train the models and which are scored.
+
+    Attributes:
+        kind: ``random`` is stratified by instrument (the published protocol); ``grouped`` keeps all notes of one
+            (instrument, pitch) on one side; ``instruments`` leaves whole instruments out; ``official`` scores the
+            groups named in ``official_groups``.
+        validation_share: the share of notes that is scored, when ``folds`` is not given.
+        folds: how many folds to cut; the one scored is ``fold``.
+        fold: 0 .. folds - 1.
+        official_groups: values of the note table's ``group`` column that are scored (``kind: official``).
+        seed: seed of the shuffling; independent of the model's seed.
+        file: a CSV with the columns note_id, part (train | validation); read if it is there, else written.
+    """
+
+    kind: Literal["random", "grouped", "instruments", "official"] = "random"
+    validation_share: float = 0.1
+    folds: int | None = None
+    fold: int = 0
+    official_groups: tuple[str, ...] = ()
+    seed: int = 0
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse shares and folds that cannot be cut."""
+        if not 0 < self.validation_share < 1:
+            raise ValueError(f"data.split.validation_share is {self.validation_share}; it must lie between 0 and 1")
+        if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+            raise ValueError(
+                f"data.split: fold {self.fold} of {self.folds} folds; give folds >= 2 and 0 <= fold < folds"
+            )
+
+
+def split_notes(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
+    """Choose the scored notes.
+
+    Args:
+        notes: a note table of N rows.
+        settings: which split.
+
+    Returns:
+        (N,) bool, true for a scored (validation) note.
+
+    Raises:
+        ValueError: the split cannot be cut (an instrument with too few notes, unknown groups), or a recorded split
+            does not belong to these notes.
+    """
+    if settings.file is not None and settings.file.exists():
+        return _read_split(notes, settings.file)
+    scored = _cut(notes, settings)
+    if settings.file is not None:
+        write_split(notes, scored, settings.file)
+    return scored
+
+
+def _cut(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
+    if settings.kind == "official":
+        return _official(notes, settings)
+    n_folds = settings.folds or max(2, round(1 / settings.validation_share))
+    groups, unit = _split_groups(notes, settings.kind)
+    # An instrument needs one unit on either side; a fold each when folds are asked for.
+    fewest = groups.groupby(notes.instrument).nunique() if settings.kind != "instruments" else pd.Series(dtype=int)
+    needed = n_folds if settings.folds else 2
+    poor = fewest[fewest < needed]
+    if len(poor):
+        raise ValueError(
+            f"instrument {poor.index[0]!r} has {poor.iloc[0]} {unit}, too few for the {settings.kind} split, which "
+            f"needs {needed}; leave the instrument out or add notes"
+        )
+    n_scored, n_instruments = int(np.ceil(settings.validation_share * len(notes))), notes.instrument.nunique()
+    if settings.kind == "random" and not settings.folds and n_scored < n_instruments:
+        raise ValueError(
+            f"{n_scored} scored notes cannot hold one of each of {n_instruments} instruments; set "
+            "data.split.validation_share higher, or add notes"
+        )
+    if settings.kind == "instruments" and groups.nunique() < max(2, settings.folds or 2):
+        raise ValueError(f"{groups.nunique()} instrument(s) cannot be split by instrument into {n_folds} folds")
+    splitter: Any
+    if settings.folds is None and settings.kind != "grouped":
+        shuffle_split = StratifiedShuffleSplit if settings.kind == "random" else GroupShuffleSplit
+        splitter = shuffle_split(n_splits=1, test_size=settings.validation_share, random_state=settings.seed)
+    else:
+        fold_split = {"random": StratifiedKFold, "grouped": StratifiedGroupKFold, "instruments": GroupKFold}[
+            settings.kind
+        ]
+        splitter = fold_split(n_splits=n_folds, shuffle=True, random_state=settings.seed)
+    parts = list(splitter.split(notes, notes.instrument, None if settings.kind == "random" else groups))
+    scored = np.zeros(len(notes), dtype=bool)
+    scored[parts[settings.fold if settings.folds else 0][1]] = True
+    return scored
+
+
+def _split_groups(notes: pd.DataFrame, kind: str) -> tuple[pd.Series, str]:
+    """What stays together in a split, and its name for errors."""
+    if kind == "grouped":
+        return notes.instrument + " " + notes.midi.astype(str), "pitch(es)"
+    if kind == "instruments":
+        return notes.instrument, "instrument(s)"
+    return notes.note_id, "note(s)"
+
+
+def _official(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
+    known = sorted(set(notes.group) - {""})
+    unknown = [group for group in settings.official_groups if group not in known]
+    if not settings.official_groups or unknown:
+        raise ValueError(
+            f"data.split.official_groups is {list(settings.official_groups)}; the groups of these notes are "
+            f"{known or 'none: this source has no official folds'}"
+        )
+    scored = notes.group.isin(settings.official_groups).to_numpy()
+    if scored.all():
+        raise ValueError("data.split.official_groups names every group; leave at least one for training")
+    return scored
+
+
+def _read_split(notes: pd.DataFrame, file: Path) -> np.ndarray:
+    recorded = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if list(recorded.columns) != ["note_id", "part"] or not recorded.part.isin(["train", "validation"]).all():
+        raise ValueError(f"{file}: not a split; it must have the columns note_id, part (train or validation)")
+    if recorded.note_id.duplicated().any():
+        raise ValueError(f"{file}: note id {recorded.note_id[recorded.note_id.duplicated()].iloc[0]!r} occurs twice")
+    part = recorded.set_index("note_id").part.reindex(notes.note_id)
+    if part.isna().any() or len(recorded) != len(notes):
+        odd = set(notes.note_id) ^ set(recorded.note_id)
+        raise ValueError(
+            f"{file}: recorded for other notes ({len(odd)} differ, {min(odd)!r} among them); "
+            "delete it to cut a new split"
+        )
+    return (part == "validation").to_numpy()
+
+
+def write_split(notes: pd.DataFrame, scored: np.ndarray, file: Path) -> None:
+    """Record a split by note id, atomically.
+
+    Args:
+        notes: a note table of N rows.
+        scored: (N,) bool, true for a scored note.
+        file: the CSV to write.
+    """
+    rows = pd.DataFrame({"note_id": notes.note_id, "part": np.where(scored, "validation", "train")})
+    with replacing(file) as temporary:
+        rows.to_csv(temporary, index=False)

@@ -1,0 +1,60 @@
+"""What stands in a grid's folder beside its cells: the table, the tested claims and the pictures, rewritten as one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from datamodules.atomic_files import replacing
+from experiments.reporting import claims, error_breakdown
+from experiments.reporting.statistics import grid_rows, paper_rows
+from experiments.reporting.table import aggregated, draw_figures, header, read_cells, render
+
+
+def write_tables(out: Path) -> str:
+    """Write ``table.md``, ``table.csv``, ``claims.md`` and ``claims.csv`` of the finished cells into the grid's folder.
+
+    Returns:
+        The text of ``table.md``.
+    """
+    cells = read_cells(out)
+    rows = grid_rows(out, cells)
+    judged = claims.judge(paper_rows(), rows)
+    text = "\n".join([render(cells), *error_breakdown.section(rows), *claims.section(judged), ""])
+    contents = {
+        "table.md": text,
+        "table.csv": aggregated(cells).to_csv(index=False),
+        "claims.md": claims.render(judged, header(cells)),
+        "claims.csv": claims.frame(judged).to_csv(index=False),
+    }
+    for name, content in contents.items():
+        with replacing(out / name) as temporary:
+            temporary.write_text(content)
+    return text
+
+
+def rewrite(out: Path) -> str:
+    """Write a grid's tables, claims and pictures again, and return the table.
+
+    Raises:
+        OSError: no cell is finished in this folder, or it cannot be written to.
+    """
+    if read_cells(out).empty:
+        raise OSError(f"{out}: no finished cell (<row>/seed_<n>/metrics.json) in this folder")
+    text = write_tables(out)
+    draw_figures(out)
+    return text
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print a grid's table again, and rewrite its files (`python -m experiments table --out runs/table`)."""
+    parser = argparse.ArgumentParser(prog="python -m experiments table", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/table"), help="the grid's folder")
+    out = parser.parse_args(argv).out
+    try:
+        print(rewrite(out))
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

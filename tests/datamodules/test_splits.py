@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datamodules.splits import NOTE_COLUMNS, SplitSettings, check_notes, split_notes, write_split
+
+
+def table(per_instrument: int = 40, instruments: tuple[str, ...] = ("oboe", "cello", "flute")) -> pd.DataFrame:
+    rows = [
+        {
+            "note_id": f"{name}-{i:03d}",
+            "midi": 40 + i // 2,
+            "instrument": name,
+            "dynamic": "mf",
+            "group": f"fold{i % 5}",
+            "audio": "",
+            "offset_s": 0.0,
+        }
+        for name in instruments
+        for i in range(per_instrument)
+    ]
+    return check_notes(pd.DataFrame(rows), "test")
+
+
+def test_a_table_is_sorted_by_id() -> None:
+    shuffled = table().sample(frac=1, random_state=0)
+    assert list(check_notes(shuffled, "test").note_id) == sorted(shuffled.note_id)
+    assert tuple(check_notes(shuffled, "test").columns) == NOTE_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="midi"), r"here: .*lacks the column\(s\) midi"),
+        (lambda t: t.iloc[:0], "here: no notes found"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "here: note id 'cello-000' occurs more than once"),
+        (lambda t: t.assign(midi=128), "here: note 'cello-000' has MIDI pitch 128, outside 0..127"),
+    ],
+)
+def test_bad_tables_are_refused(change, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message):
+        check_notes(change(table()), "here")
+
+
+def test_the_random_split_is_stratified() -> None:
+    notes = table()
+    scored = split_notes(notes, SplitSettings())
+    assert scored.sum() == 12
+    assert (notes.instrument[scored].value_counts() == 4).all()
+    assert np.array_equal(scored, split_notes(notes, SplitSettings()))
+    assert not np.array_equal(scored, split_notes(notes, SplitSettings(seed=1)))
+
+
+def test_the_grouped_split_keeps_a_pitch_of_an_instrument_together() -> None:
+    notes = table()
+    scored = split_notes(notes, SplitSettings(kind="grouped"))
+    unit = notes.instrument + notes.midi.astype(str)
+    assert 0 < scored.sum() < len(notes)
+    assert set(unit[scored]).isdisjoint(unit[~scored])
+
+
+def test_whole_instruments_can_be_left_out() -> None:
+    notes = table(instruments=("a", "b", "c", "d", "e"))
+    scored = split_notes(notes, SplitSettings(kind="instruments", validation_share=0.2))
+    assert notes.instrument[scored].nunique() == 1
+    assert set(notes.instrument[scored]).isdisjoint(notes.instrument[~scored])
+
+
+@pytest.mark.parametrize("kind", ["random", "grouped", "instruments"])
+def test_folds_score_each_note_once(kind: str) -> None:
+    notes = table(instruments=("a", "b", "c", "d", "e"))
+    folds = [split_notes(notes, SplitSettings(kind=kind, folds=5, fold=i)) for i in range(5)]  # type: ignore[arg-type]
+    assert (np.sum(folds, axis=0) == 1).all()
+
+
+def test_official_folds() -> None:
+    notes = table()
+    scored = split_notes(notes, SplitSettings(kind="official", official_groups=("fold3",)))
+    assert set(notes.group[scored]) == {"fold3"}
+    with pytest.raises(ValueError, match=r"official_groups is \['x'\]; the groups of these notes are \['fold0'"):
+        split_notes(notes, SplitSettings(kind="official", official_groups=("x",)))
+
+
+def test_a_split_is_recorded_by_note_id_and_read_again(tmp_path: Path) -> None:
+    notes, file = table(), tmp_path / "splits" / "split.csv"
+    first = split_notes(notes, SplitSettings(file=file))
+    # another seed and another order of rows: the record decides
+    again = split_notes(notes.iloc[::-1].reset_index(drop=True), SplitSettings(file=file, seed=7))
+    assert np.array_equal(first, again[::-1])
+    assert [path.name for path in file.parent.iterdir()] == ["split.csv"]
+
+
+def test_a_split_of_other_notes_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "split.csv"
+    notes = table()
+    write_split(notes, np.zeros(len(notes), bool), file)
+    with pytest.raises(ValueError, match=r"split.csv: recorded for other notes \(1 differ, 'cello-000' among them\)"):
+        split_notes(notes.iloc[1:], SplitSettings(file=file))
+    file.write_text("note_id,part\ncello-000,maybe\n")
+    with pytest.raises(ValueError, match=r"split.csv: not a split"):
+        split_notes(notes, SplitSettings(file=file))
+
+
+def test_an_instrument_with_one_note_is_named() -> None:
+    notes = table()
+    lone = pd.concat([notes, notes.iloc[:1].assign(note_id="tuba-1", instrument="tuba")])
+    with pytest.raises(ValueError, match=r"instrument 'tuba' has 1 note\(s\), too few for the random split"):
+        split_notes(check_notes(lone, "test"), SplitSettings())
+
+
+def test_too_few_scored_notes_for_the_instruments() -> None:
+    with pytest.raises(ValueError, match=r"1 scored notes cannot hold one of each of 3 instruments"):
+        split_notes(table(per_instrument=2), SplitSettings())
+
+
+@pytest.mark.parametrize("wrong", [{"validation_share": 0.0}, {"folds": 5, "fold": 5}, {"folds": 1}])
+def test_impossible_splits_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"data\.split"):
+        SplitSettings(**wrong)
