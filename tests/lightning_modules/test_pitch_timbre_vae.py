@@ -254,7 +254,7 @@ def test_what_cannot_be_learned_is_refused() -> None:
         PitchAxisSettings(margin=28)
     with pytest.raises(ValueError, match=r"model\.n_categories is 10; .* 20 \(one a pitch\) for labels"):
         PitchTimbreVAE(ObjectiveWeights(supervised=1), n_pitches=20, n_categories=10)
-    with pytest.raises(ValueError, match=r"model\.axis\.trials is 2; .* with model\.axis\.epochs"):
+    with pytest.raises(ValueError, match=r"model\.axis\.restarts is 2; .* with model\.axis\.epochs"):
         PitchAxisSettings(restarts=2)
     with pytest.raises(ValueError, match=r"model\.axis\.overblown is 1\.5; it is a share"):
         PitchAxisSettings(epochs=2, subharmonic_share=1.5)
