@@ -15,7 +15,7 @@ import pandas as pd
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from callbacks.run_record import read_json, write_json
+from datamodules.atomic_files import read_json, write_json
 
 PROJECT = "pitch-timbre"
 MODES = ("online", "offline", "disabled")

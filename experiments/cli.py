@@ -28,9 +28,9 @@ from omegaconf.errors import OmegaConfBaseException
 from callbacks.checkpoints import read_checkpoint, resume_point, write_checkpoint
 from callbacks.generation_metrics import GenerationMetrics, classifier_file
 from callbacks.latent_metrics import LatentMetrics
-from callbacks.run_record import RunRecord, write_json
+from callbacks.run_record import RunRecord
 from callbacks.wandb_run import WandbRun, wandb_mode
-from datamodules.atomic_files import remove_leftovers, replacing
+from datamodules.atomic_files import remove_leftovers, replacing, write_json
 from datamodules.note_pairs import NotePairs
 from experiments.config_files import BaseConfigFile, check_row, trust_own_classes
 from experiments.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, one_line, one_line_errors

@@ -99,7 +99,8 @@ def _print(found: dict[str, Measured]) -> None:
 def _write(found: dict[str, Measured], file: Path) -> None:
     import torch
 
-    from callbacks.run_record import git_revision, machine, versions, write_json
+    from callbacks.provenance import git_revision, machine, versions
+    from datamodules.atomic_files import write_json
 
     parts = {
         name: {

@@ -190,7 +190,8 @@ def main(argv: list[str] | None = None) -> int:
         one = json.loads(given.one)
         print(json.dumps(measure_case(Case(**one["case"]), Path(one["cache"]))))
         return 0
-    from callbacks.run_record import machine, write_json
+    from callbacks.provenance import machine
+    from datamodules.atomic_files import write_json
 
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="growth-") as cache:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from callbacks.run_record import read_json
+from datamodules.atomic_files import read_json
 from experiments.bench.measure import Figure, Measured, Spread
 
 WITHIN_SE = 2.0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
 from math import exp
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,6 @@ from callbacks.epoch_log import EpochLog
 from callbacks.epoch_seed import EpochSeed
 from callbacks.generation_metrics import GenerationMetrics, classifier_file
 from callbacks.latent_metrics import LatentMetrics
-from callbacks.run_record import git_revision, machine, read_json, versions, write_json
 from callbacks.temperature import TemperatureAnnealing
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.pitch_timbre_vae import Latents
@@ -261,28 +259,3 @@ def test_the_log_has_one_row_an_epoch_and_follows_a_checkpoint(tmp_path: Path) -
         resumed.log_metrics({"epoch": epoch, "val/acc": epoch / 3, "train/loss/total": 9.0 - epoch}, step=epoch)
     resumed.finalize("success")
     assert (tmp_path / "metrics.csv").read_text() == whole
-
-
-def test_json_is_written_whole_and_read_leniently(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "run.json"
-    write_json(file, {"a": 1})
-    assert read_json(file) == {"a": 1}
-    assert [path.name for path in file.parent.iterdir()] == ["run.json"]
-    file.write_text('{"a": ')
-    assert read_json(file) == read_json(tmp_path / "none.json") == {}
-
-
-def test_a_checkout_that_is_not_installed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def found(name: str) -> str:
-        if name == "pitch-timbre":
-            raise PackageNotFoundError(name)
-        return "1.0"
-
-    monkeypatch.setattr("callbacks.run_record.version", found)
-    assert versions()["pitch-timbre"] == "not installed"
-    assert versions()["torch"] == "1.0"
-
-
-def test_facts_of_the_machine_are_found() -> None:
-    assert machine()
-    assert git_revision() == "unknown" or len(git_revision().rstrip("+")) == 40

@@ -17,8 +17,7 @@ import torch
 
 from callbacks.checkpoints import write_checkpoint
 from callbacks.epoch_log import EpochLog
-from callbacks.run_record import write_json
-from datamodules.atomic_files import remove_leftovers, replacing
+from datamodules.atomic_files import read_json, regular_file, remove_leftovers, replacing, write_json
 from datamodules.splits import write_split
 
 
@@ -94,3 +93,39 @@ def test_a_checkpoint_that_the_system_cuts_short_names_the_file(tmp_path: Path) 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
+
+
+def test_json_is_written_whole_and_read_leniently(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "run.json"
+    write_json(file, {"a": 1})
+    assert read_json(file) == {"a": 1}
+    assert [path.name for path in file.parent.iterdir()] == ["run.json"]
+    file.write_text('{"a": ')
+    assert read_json(file) == read_json(tmp_path / "none.json") == {}
+    file.write_text("[1]")
+    assert read_json(file) == {}
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "device", "link to a device"])
+def test_only_ordinary_files_are_opened(kind: str, tmp_path: Path) -> None:
+    """Opening a fifo that nobody writes to would wait for ever."""
+    file = tmp_path / "file"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(file)
+    else:
+        file = Path("/dev/zero")
+        if kind == "link to a device":
+            (file := tmp_path / "link").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=rf"{file}: is a f"):
+        regular_file(file)
+    assert read_json(file) == {}
+
+
+def test_a_link_to_an_ordinary_file_is_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert regular_file(tmp_path / "link") == tmp_path / "link"
+    with pytest.raises(FileNotFoundError):
+        regular_file(tmp_path / "none")

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from callbacks.pitch_calibration import PitchCalibration
-from callbacks.run_record import write_json
+from datamodules.atomic_files import write_json
 from datamodules.note_pairs import NotePairs
 from experiments import bench
 from experiments.bench import growth, metrics, pairs, precision, steps
