@@ -24,7 +24,7 @@ RUN := $(VENV)/bin/python -m
 # One process a core, one thread each: two processes of one thread do more than one of two.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study dashboard bench growth clean
+.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study dashboard bench growth page clean
 
 help: ## list the targets
 	@echo "Targets:"
@@ -86,6 +86,14 @@ bench: $(BENCH_READY) ## time ours beside the ways of today and the limits, and 
 growth: OUT = runs/growth
 growth: $(READY) ## draw how time and memory grow with the notes and with K (ARGS="--takes 1 10" leaves x100 out)
 	@$(RUN) experiments growth --out '$(OUT)' $(ARGS)
+
+PAGE := pitch_timbre/page
+page: $(PAGE)/static/index.html ## build the page that `pitch-timbre page` shows (needs Node.js with npm)
+
+$(PAGE)/static/index.html: $(wildcard $(PAGE)/src/*) $(addprefix $(PAGE)/,build.mjs package.json package-lock.json tsconfig.json)
+	npm --prefix $(PAGE) ci --ignore-scripts --no-audit --no-fund
+	npm --prefix $(PAGE) run check
+	npm --prefix $(PAGE) run build
 
 clean: ## remove caches and build leftovers (.venv and runs/ stay)
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,3 @@
+/** What `runtime.js` and `model.js` leave for the page; scripts, because a page opened from disk may not fetch. */
+declare const pitchTimbreRuntime: typeof import("./runtime");
+declare const pitchTimbreModel: import("./model").PackedModel;

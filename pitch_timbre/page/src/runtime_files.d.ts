@@ -1,0 +1,5 @@
+/** build.mjs packs it with gzip. */
+declare module "*.wasm" {
+  const bytes: Uint8Array<ArrayBuffer>;
+  export default bytes;
+}
