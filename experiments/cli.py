@@ -39,6 +39,7 @@ from experiments.paths import CONFIGS
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
+from lightning_modules.two_stage_vae import TwoStageVAE
 
 CATEGORIES = "categories.csv"
 """In a run's folder: category and pitch (0 for the lowest of the data) of each training note at the best checkpoint."""
@@ -85,11 +86,11 @@ def check_data_serves(weights: ObjectiveWeights, data: NotePairs) -> None:
     Raises:
         ValueError: it names the settings.
     """
-    if weights.pseudo_label and data.pitch_tracker == "none":
+    if getattr(weights, "pseudo_label", 0) and data.pitch_tracker == "none":
         raise ValueError(
             "weights.pseudo_label learns from an estimator, and data.pitch_tracker is none: give pesto or pyin"
         )
-    if (weights.cycle or weights.cross_swap) and data.pitch_low_bands:
+    if (weights.cycle or getattr(weights, "cross_swap", 0)) and data.pitch_low_bands:
         raise ValueError(
             "weights.cycle and weights.cross_swap read the pitch of decoded frames, and those have no longer window: "
             "set data.pitch_low_bands: null"
@@ -203,7 +204,8 @@ class PitchTimbreCLI(LightningCLI):
         if isinstance(self.model, NoteClassifier):
             # All runs on these notes are compared by it: its bits must not depend on which of them came first.
             torch.set_num_threads(1)
-        axis_epochs, epochs = getattr(getattr(self.model, "axis", None), "epochs", 0), self.trainer.max_epochs
+        epochs = self.trainer.max_epochs
+        axis_epochs = self.model.axis.epochs if isinstance(self.model, TwoStageVAE) else 0
         with one_line_errors():
             if epochs is not None and 0 < epochs <= axis_epochs:
                 raise ValueError(

@@ -8,7 +8,7 @@ from math import pi
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.networks import interpolation_matrix
+from lightning_modules.pitch_axis import interpolation_matrix
 
 RIPPLES = 8
 RIPPLE, GAIN, FLOOR = 0.2, 0.1, 0.5

@@ -7,16 +7,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.networks import mlp
-from lightning_modules.term_log import TermLog
+from lightning_modules.note_module import NoteModule
+from lightning_modules.schedules import ParameterGroup
 
 
-class NoteClassifier(L.LightningModule):
+class NoteClassifier(NoteModule):
     """A frame's pitch or instrument, from true labels.
 
     Args:
@@ -48,7 +48,6 @@ class NoteClassifier(L.LightningModule):
         }
         self.body = mlp(n_mels, width)
         self.head = nn.Linear(width, n_pitches if label == "pitch" else n_instruments)
-        self.terms_log = TermLog(self)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, F) frames to the last hidden layer, (B, width)."""
@@ -74,17 +73,9 @@ class NoteClassifier(L.LightningModule):
         """Cross-entropy and accuracy (%) of the scored notes."""
         self._step(batch, "val")
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's loss."""
-        self.terms_log.flush("train")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the epoch's loss."""
-        self.terms_log.flush("val")
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """All parameters, at one learning rate."""
+        return [ParameterGroup(list(self.parameters()), self.learning_rate)]
 
     @classmethod
     def load(cls, file: Path, data_hash: str) -> NoteClassifier:

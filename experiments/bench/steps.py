@@ -26,8 +26,9 @@ from datamodules.atomic_files import replacing
 from datamodules.note_pairs import NotePair, NotePairs
 from experiments.bench.measure import DisagreementError, Figure, Goal, Measured, Spread, ratios
 from experiments.paths import CONFIGS
+from lightning_modules.latents import Latents
 from lightning_modules.note_classifier import NoteClassifier
-from lightning_modules.pitch_timbre_vae import Latents, PitchTimbreVAE
+from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
 
 ROWS = ("m0", "m6")
 STEP_GOAL, FIT_GOAL = 1.1, 3.0

@@ -56,8 +56,8 @@ def points(epochs: int | None = None) -> dict[str, Point]:
     for weight in PAIR_WEIGHTS:
         scaled = (("alignment", weight), ("expected_shift", 0.1 * weight), ("balance", weight))
         words = tuple(word for name, value in scaled for word in (f"--model.weights.{name}", f"{value:g}"))
-        for encoder in ("published", "equivariant"):
-            variant = Variant("m0", (*words, "--model.axis.encoder", encoder))
+        for encoder, name in (("published", "MelPitchAxis"), ("equivariant", "EquivariantPitchEncoder")):
+            variant = Variant("m0", ("--model", "TwoStageVAE", *words, "--model.pitch_encoder", name))
             found[f"m0+{encoder}+{weight:g}"] = Point("pair_weight", encoder, weight, variant)
     return found
 

@@ -8,33 +8,35 @@ from scipy.fft import dct
 from datamodules.mel import MelSettings, mel_centres_hz
 from datamodules.note_pairs import NotePairs
 from datamodules.synthetic_tones import synthetic_tones
-from lightning_modules.networks import (
+from lightning_modules.networks import Decoder, Dimensions, MelPitchEncoder, MfccTimbreEncoder, mlp
+from lightning_modules.pitch_axis import (
     BINS_PER_SEMITONE,
-    Decoder,
     EquivariantPitchEncoder,
     HarmonicComb,
-    PitchEncoder,
-    TimbreEncoder,
+    MelPitchAxis,
     log_frequency_matrix,
-    mlp,
 )
 
 MEL_HZ = mel_centres_hz(MelSettings())
 
 
+def dimensions(n_pitches: int = 82, width: int = 32, n_mels: int = 256) -> Dimensions:
+    return Dimensions(n_mels, 8, n_pitches, n_pitches, width, MEL_HZ)
+
+
 def test_the_timbre_encoder_reads_orthonormal_mfccs() -> None:
     x = torch.randn(3, 256)
-    found = x @ TimbreEncoder(256, 8).dct
+    found = x @ MfccTimbreEncoder(dimensions()).dct
     np.testing.assert_allclose(found, dct(x.numpy(), norm="ortho")[:, :30], atol=1e-4)
     np.testing.assert_allclose(found.T, librosa.feature.mfcc(S=x.numpy().T, n_mfcc=128)[:30], atol=1e-4)
 
 
 def test_shapes() -> None:
     x = torch.randn(4, 256)
-    mu, logvar = TimbreEncoder(256, 8)(x)
+    mu, logvar = MfccTimbreEncoder(dimensions())(x)
     assert mu.shape == logvar.shape == (4, 8)
-    assert PitchEncoder(256, 82)(x).shape == (4, 82)
-    frames = Decoder(256, 8, 82)(torch.randn(4, 8), torch.eye(82)[:4])
+    assert MelPitchEncoder(dimensions())(x).shape == (4, 82)
+    frames = Decoder(dimensions())(torch.randn(4, 8), torch.eye(82)[:4])
     assert frames.shape == (4, 256)
     assert frames.abs().max() <= 1
 
@@ -45,7 +47,7 @@ def test_three_layers_of_linear_tanh_batch_norm() -> None:
 
 
 def test_all_pitches_is_each_pitch_decoded() -> None:
-    decoder = Decoder(64, 8, 20, width=32)
+    decoder = Decoder(dimensions(20, n_mels=64))
     decoder(torch.randn(50, 8), torch.eye(20)[torch.arange(50) % 20])  # moves the running statistics
     decoder.eval()
     z = torch.randn(5, 8)
@@ -66,7 +68,7 @@ def test_the_log_frequency_axis_is_linear_interpolation() -> None:
 def test_a_semitone_higher_is_a_candidate_higher() -> None:
     """Exactly so, on the log-frequency axis, for what neither leaves its ends."""
     torch.manual_seed(0)
-    encoder = EquivariantPitchEncoder(MEL_HZ, 24, 82, margin=28)
+    encoder = EquivariantPitchEncoder(dimensions(), margin=28)
     assert encoder.n_candidates == 138
     n_bins = encoder.log_frequency.shape[1]
     encoder.log_frequency = torch.eye(n_bins)
@@ -81,25 +83,25 @@ def test_a_semitone_higher_is_a_candidate_higher() -> None:
 def test_a_comb_hears_synthetic_tones(small_pairs: NotePairs) -> None:
     midi = np.arange(36, 100)
     frames = small_pairs.pitch_frames_of(synthetic_tones(midi, 22050, 7717, np.random.default_rng(5)))
-    comb = HarmonicComb(MEL_HZ, 24, 82, margin=28)
+    comb = HarmonicComb(dimensions(), margin=28)
     heard = comb(frames).argmax(-1).numpy() + 24
     assert np.mean(heard == midi) > 0.95
     assert not list(comb.parameters())
 
 
 def test_level_and_dynamic_range_do_not_move_an_equivariant_encoder() -> None:
-    encoder, frame = EquivariantPitchEncoder(MEL_HZ, 24, 82), torch.rand(3, 256)
+    encoder, frame = EquivariantPitchEncoder(dimensions()), torch.rand(3, 256)
     torch.testing.assert_close(encoder(0.5 * frame - 0.3), encoder(frame), atol=1e-5, rtol=1e-4)
 
 
 def test_the_categories_are_the_neighbours_that_hold_most_notes() -> None:
-    encoder = PitchEncoder(256, 4, width=8, margin=3)
+    encoder = MelPitchAxis(dimensions(4), margin=3)
     x = torch.randn(5, 256)
     assert encoder(x).shape == (5, 4)
     assert torch.equal(encoder(x), encoder.candidates(x)[:, 3:7])
     encoder.choose_categories(torch.tensor([0.0, 9, 1, 1, 5, 0, 0, 3, 3, 0]))
     assert torch.equal(encoder(x), encoder.candidates(x)[:, 1:5])
-    other = PitchEncoder(256, 4, width=8, margin=3)
+    other = MelPitchAxis(dimensions(4), margin=3)
     other.load_state_dict(encoder.state_dict())
     assert other.first == 1
-    assert "first" not in PitchEncoder(256, 4, width=8).state_dict()
+    assert "first" not in MelPitchAxis(dimensions(4)).state_dict()
