@@ -1,9 +1,9 @@
-"""What can be measured of one note without a model: its level, its faults, and which pitch is heard.
+"""What can be measured of one note without a model: its level, its faults and its pitch.
 
-The pitch is heard by YIN (de Cheveigne and Kawahara 2002, librosa's) with two opinions: a lenient threshold prefers
-short periods and sometimes takes the octave above, where the fundamental is weak; a strict one prefers long periods and
-sometimes takes the octave below. Where both hear the same pitch it can be relied on. Measured on the embedded notes:
-pYIN makes the same octave errors as lenient YIN, at 90 times the cost (0.82 s a note against 0.009 s).
+The pitch is measured twice by YIN (de Cheveigne and Kawahara 2002, librosa's): a lenient threshold prefers short
+periods and sometimes returns the octave above, where the fundamental is weak; a strict one prefers long periods and
+sometimes returns the octave below. Where both agree, the pitch is reliable. Measured on the embedded notes: pYIN makes
+the same octave errors as lenient YIN, at 90 times the cost (0.82 s a note against 0.009 s).
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ _NYQUIST_SHARE = 0.45
 
 
 @dataclass(frozen=True)
-class PitchHeard:
-    """The pitch of one note by two opinions.
+class MeasuredPitch:
+    """The pitch of one note by two thresholds.
 
     Attributes:
-        lenient: MIDI pitch (fractional) by the lenient threshold; NaN where nothing can be said.
+        lenient: MIDI pitch (fractional) by the lenient threshold; NaN where the note is too short.
         strict: the same by the strict threshold.
-        steadiness: the share of frames within half a semitone of their median, the lower of both opinions.
+        steadiness: the share of frames within half a semitone of their median, the lower of both.
+        wander: semitones between the 10th and the 90th percentile of the frames' pitch by the lenient threshold,
+            octave errors of single frames removed; large in trills and glissandi.
         hidden_db: where ``lenient`` is a whole multiple of the labelled frequency: the energy of the label's partials
             that a note at ``lenient`` would not have, over the energy of those that it would, in dB; else NaN.
     """
@@ -55,6 +57,7 @@ class PitchHeard:
     lenient: float = math.nan
     strict: float = math.nan
     steadiness: float = 0.0
+    wander: float = math.nan
     hidden_db: float = math.nan
 
 
@@ -70,7 +73,7 @@ def examine_note(source: NoteSource, root: Path | None, note: Any) -> dict[str, 
         ``note_id``; ``fault``: why the note cannot be used, or empty; and where it can: ``duration_s`` (at most
         :data:`EXAMINED_S`), ``onset_s`` (when it comes within 40 dB of its peak), ``rate`` (Hz), ``peak_db`` and
         ``level_db`` (RMS, both relative to full scale), ``clipped``, ``content`` (a digest of the samples) and the
-        fields of :class:`PitchHeard`.
+        fields of :class:`MeasuredPitch`.
     """
     try:
         samples, rate = source.read_audio(root, note, EXAMINED_S)
@@ -88,7 +91,7 @@ def _measure(mono: np.ndarray, rate: int, midi: int) -> dict[str, Any]:
     peak = float(np.abs(centred).max(initial=0.0))
     if peak < SILENCE_PEAK:
         raise ValueError("is silent")
-    heard = hear_pitch(centred, rate, midi)
+    pitch = measure_pitch(centred, rate, midi)
     return {
         "duration_s": len(mono) / rate,
         "onset_s": onset(centred, _ONSET_DB) / rate,
@@ -97,39 +100,40 @@ def _measure(mono: np.ndarray, rate: int, midi: int) -> dict[str, Any]:
         "level_db": 10 * math.log10(float(np.mean(centred**2))),
         "clipped": _is_clipped(mono),
         "content": hashlib.blake2b(mono.tobytes(), digest_size=16).hexdigest(),
-        **vars(heard),
+        **vars(pitch),
     }
 
 
-def hear_pitch(mono: np.ndarray, rate: int, midi: int) -> PitchHeard:
-    """Hear the pitch of a note, anywhere within MIDI 12..115.
+def measure_pitch(mono: np.ndarray, rate: int, midi: int) -> MeasuredPitch:
+    """Measure the pitch of a note, anywhere within MIDI 12..115.
 
     Args:
         mono: (T,) samples without an offset.
         rate: in Hz.
-        midi: the labelled pitch; it does not bias what is heard, only says which partials to look for.
+        midi: the labelled pitch; it chooses the partials that ``hidden_db`` compares, and does not bias the pitch.
     """
     if rate != _RATE:
         mono = soxr.resample(mono, rate, _RATE)
     mono = np.trim_zeros(mono)
     if len(mono) < _FRAME // 2:
-        return PitchHeard()
+        return MeasuredPitch()
     power = _power(mono)
-    lenient, lenient_steadiness = _yin(mono, _LENIENT)
-    strict, strict_steadiness = _yin(mono, _STRICT)
+    lenient, lenient_steadiness, wander = _yin(mono, _LENIENT)
+    strict, strict_steadiness, _ = _yin(mono, _STRICT)
     lenient, strict = _refine(lenient, power), _refine(strict, power)
-    return PitchHeard(lenient, strict, min(lenient_steadiness, strict_steadiness), _hidden_db(power, lenient, midi))
+    steadiness = min(lenient_steadiness, strict_steadiness)
+    return MeasuredPitch(lenient, strict, steadiness, wander, _hidden_db(power, lenient, midi))
 
 
 def compile_yin() -> None:
-    """Have Numba compile YIN into its cache on disk: processes that do so at the same time may crash on it."""
+    """Have Numba compile YIN into its cache on disk: processes that compile it at the same time may crash."""
     _yin(np.sin(np.arange(2 * _FRAME, dtype=np.float64)), _STRICT)
 
 
-def _yin(mono: np.ndarray, threshold: float) -> tuple[float, float]:
-    """The median MIDI pitch of the loud frames of ``mono`` (T,), and the share of them near it."""
+def _yin(mono: np.ndarray, threshold: float) -> tuple[float, float, float]:
+    """Median MIDI pitch of the loud frames of ``mono`` (T,), the share of them near it, and their wander."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # librosa remarks that a note is shorter than a frame; it pads it
+        warnings.simplefilter("ignore")  # librosa pads a note that is shorter than a frame, and warns
         f0 = librosa.yin(
             mono,
             fmin=float(librosa.midi_to_hz(12)),
@@ -142,7 +146,9 @@ def _yin(mono: np.ndarray, threshold: float) -> tuple[float, float]:
         level = librosa.feature.rms(y=mono, frame_length=_FRAME, hop_length=_HOP)[0]
     pitches = librosa.hz_to_midi(f0[level > _QUIET * level.max()])
     median = float(np.median(pitches))
-    return median, float(np.mean(np.abs(pitches - median) < 0.5))
+    deviation = pitches - median
+    low, high = np.percentile((deviation + 6) % 12 - 6, [10, 90])
+    return median, float(np.mean(np.abs(deviation) < 0.5)), float(high - low)
 
 
 def _power(mono: np.ndarray) -> np.ndarray:
@@ -166,12 +172,12 @@ def _refine(pitch: float, power: np.ndarray) -> float:
     return float(librosa.hz_to_midi(peak * _RATE / _BINS))
 
 
-def _hidden_db(power: np.ndarray, heard: float, midi: int) -> float:
-    """See :attr:`PitchHeard.hidden_db`."""
-    multiple = round(2 ** ((heard - midi) / 12))
-    if multiple < 2 or abs(midi + 12 * math.log2(multiple) - heard) > 0.6:
+def _hidden_db(power: np.ndarray, found: float, midi: int) -> float:
+    """See :attr:`MeasuredPitch.hidden_db`."""
+    multiple = round(2 ** ((found - midi) / 12))
+    if multiple < 2 or abs(midi + 12 * math.log2(multiple) - found) > 0.6:
         return math.nan
-    label_hz = float(librosa.midi_to_hz(heard)) / multiple
+    label_hz = float(librosa.midi_to_hz(found)) / multiple
     orders = np.arange(1, int(_NYQUIST_SHARE * _RATE / label_hz) + 1)
     centres = np.rint(orders * label_hz * _BINS / _RATE).astype(int)
     reach = max(1, round(0.03 * label_hz * _BINS / _RATE))

@@ -14,8 +14,8 @@ import soundfile
 from datamodules.corrections import apply_corrections
 from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.sources.table import TableSource
-from experiments.data_check.audio_checks import hear_pitch
-from experiments.data_check.doctor import diagnose, examine
+from experiments.data_check.audio_checks import measure_pitch
+from experiments.data_check.doctor import diagnose, examine, main, one_printable_line
 
 RATE = 22_050
 
@@ -46,18 +46,18 @@ def verdicts(report):
 
 @pytest.mark.parametrize("midi", [24, 36, 48, 60, 72, 84, 96, 105])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_the_pitch_of_tones_is_heard_within_ten_cents(midi, rate):
-    heard = hear_pitch(note(midi + 0.2, rate=rate), rate, midi)
-    assert heard.lenient == pytest.approx(midi + 0.2, abs=0.1)
-    assert heard.steadiness > 0.9
+def test_the_pitch_of_tones_is_measured_within_ten_cents(midi, rate):
+    found = measure_pitch(note(midi + 0.2, rate=rate), rate, midi)
+    assert found.lenient == pytest.approx(midi + 0.2, abs=0.1)
+    assert found.steadiness > 0.9
 
 
 def test_a_weak_fundamental_is_no_octave_error():
     weak = note(57, partials=(0.05, 1.0, 0.05, 0.6, 0.05, 0.3))
-    heard = hear_pitch(weak, RATE, 57)
-    if heard.lenient > 60:  # the lenient opinion may take the octave above; the label's own partials clear the label
-        assert heard.hidden_db > -30
-    really_above = hear_pitch(note(69), RATE, 57)
+    found = measure_pitch(weak, RATE, 57)
+    if found.lenient > 60:  # the lenient opinion may take the octave above; the label's own partials clear the label
+        assert found.hidden_db > -30
+    really_above = measure_pitch(note(69), RATE, 57)
     assert really_above.lenient == pytest.approx(69, abs=0.1)
     assert really_above.hidden_db < -30
 
@@ -70,21 +70,90 @@ def test_labels_that_agree_and_labels_that_do_not(tmp_path):
     report = run(tmp_path, notes)
     found = verdicts(report)
     assert {found.pop(f"good_{midi}") for midi in range(50, 60)} == {"agrees"}
-    assert found.pop("noise") in ("unclear", "between")
-    assert found.pop("between") in ("agrees", "between")
+    assert found.pop("noise") in ("unclear", "between", "unsteady")
+    assert found.pop("between") == "between"
     assert found == {"octave_high": "suspect", "octave_low": "suspect", "slip": "suspect"}
     corrections = report.corrections().set_index("note_id")
     assert corrections.midi.to_dict() == {"octave_high": "50", "octave_low": "74", "slip": "61"}
-    assert "labelled D4, heard as D3 (-12)" in corrections.reason["octave_high"]
+    assert "labelled D4, sounds as D3 (-12)" in corrections.reason["octave_high"]
 
 
 def test_a_detuned_instrument_is_named_and_not_relabelled(tmp_path):
-    notes = {f"flat_{midi}": (note(midi - 0.35), midi) for midi in range(50, 60)}
-    notes["slip"] = (note(61 - 0.35), 60)
+    notes = {f"flat_{midi}": (note(midi - 0.3), midi) for midi in range(50, 60)}
+    notes["slip"] = (note(61 - 0.3), 60)
     report = run(tmp_path, notes, instrument="saxophone")
-    assert report.tuning["saxophone"] == pytest.approx(-35, abs=3)
+    assert report.tuning["saxophone"] == pytest.approx(-30, abs=3)
     assert report.corrections().set_index("note_id").midi.to_dict() == {"slip": "61"}
-    assert "saxophone is 35 cents flat" in printed(report)
+    assert "saxophone is 30 cents flat" in printed(report)
+
+
+def glide(first, last, seconds=1.0):
+    """A tone whose pitch moves in a straight line, (T,) float32."""
+    midi = np.linspace(first, last, round(seconds * RATE))
+    phase = 2 * np.pi * np.cumsum(440 * 2 ** ((midi - 69) / 12)) / RATE
+    return (0.2 * sum(np.sin(order * phase) / order for order in range(1, 5))).astype(np.float32)
+
+
+@pytest.mark.parametrize("tuning", [-0.25, 0.0, 0.25])
+def test_no_correction_moves_a_label_away_from_the_measured_pitch(tmp_path, tuning):
+    notes = {f"good_{midi}": (note(midi + tuning), midi) for midi in range(50, 56)}
+    notes |= {f"off_{offset}": (note(60 + offset), 60) for offset in (-1.3, -0.7, -0.6, -0.4, 0.4, 0.55, 0.7, 1.3)}
+    diagnosis = run(tmp_path, notes, instrument="saxophone")
+    measured = diagnosis.notes.set_index("note_id")
+    relabelled = diagnosis.corrections().set_index("note_id").midi.astype(int)
+    f0 = measured.lenient[relabelled.index]
+    assert ((relabelled - f0).abs() < (measured.midi[relabelled.index] - f0).abs()).all()
+    assert {"off_-1.3", "off_1.3"} & set(relabelled.index)
+    quarter_tones = measured.loc[["off_-0.6", "off_-0.4", "off_0.4", "off_0.55"]]
+    assert set(quarter_tones.verdict) == {"between"}
+    assert "off_0.55: -45 cents from C#4, labelled C4" in printed(diagnosis)
+
+
+def test_trills_and_glissandi_are_reported_and_left_as_they_are(tmp_path):
+    trill = np.concatenate([note(midi, 0.125) for midi in (60, 62) * 4])
+    notes = {"trill": (trill, 65), "glissando": (glide(60, 64), 65), "steady": (note(60), 60)}
+    diagnosis = run(tmp_path, notes)
+    assert verdicts(diagnosis) == {"trill": "unsteady", "glissando": "unsteady", "steady": "agrees"}
+    assert diagnosis.corrections().empty
+
+
+def test_rumble_below_the_instrument_is_no_pitch(tmp_path):
+    """It is louder than the note, as under a cello's A2 that is played by the wood of the bow."""
+    notes = {f"good_{midi}": (note(midi), midi) for midi in range(45, 50)}
+    notes |= {"rumble": (note(17, partials=(1.0, 0.3)), 45), "low": (note(30), 50)}
+    diagnosis = run(tmp_path, notes)
+    assert verdicts(diagnosis)["rumble"] == "unclear"
+    assert verdicts(diagnosis)["low"] == "unclear"
+    assert diagnosis.corrections().empty
+
+
+def test_notes_without_samples_are_no_copies():
+    ids = ["a", "b", "c"]
+    notes = pd.DataFrame({"note_id": ids, "midi": 60, "instrument": "x", "audio": ids})
+    for measured in ({"fault": "is silent"}, {"fault": "", "content": np.nan}):
+        diagnosis = diagnose(notes, pd.DataFrame([{"note_id": name, **measured} for name in ids]), 0.25)
+        assert set(diagnosis.notes.copy_of) == {""}
+
+
+def test_names_are_printed_as_they_are(tmp_path):
+    diagnosis = run(tmp_path, {"[b]note": (note(61), 60)}, instrument="[/b]")
+    text = printed(diagnosis)
+    assert "[/b]" in text
+    assert "[b]note" in text
+    assert one_printable_line("a\nb\x1b[2J é") == "a\\nb\\x1b[2J é"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--workers", "0"], "--workers"), (["--write", __file__], "--write"), (["--wite", "x"], "wite")],
+)
+def test_bad_arguments_are_one_line(arguments, named, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert "Traceback" not in error
 
 
 def printed(report) -> str:
@@ -140,7 +209,7 @@ def test_a_data_set_of_nothing_but_faults_is_reported(tmp_path):
     assert "cannot be used: 2" in printed(report)
 
 
-def test_the_corrections_file_mends_what_was_found(tmp_path):
+def test_the_corrections_file_corrects_what_was_found(tmp_path):
     notes = {f"good_{midi}": (note(midi), midi) for midi in range(50, 56)}
     notes |= {"octave": (note(50, level=0.1), 62), "silent": (np.zeros(RATE, np.float32), 60)}
     report = run(tmp_path, notes)
