@@ -15,7 +15,7 @@ from callbacks.pitch_calibration import PitchCalibration
 from datamodules.atomic_files import write_json
 from datamodules.note_pairs import NotePairs
 from experiments import bench
-from experiments.bench import growth, metrics, pairs, precision, steps
+from experiments.bench import growth, metrics, pairs, precision, shifted_frames, steps
 from experiments.bench.measure import DisagreementError, Goal, OverLimitError, Spread, bounded, interleaved, ratios
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -53,11 +53,11 @@ def test_what_explodes_is_stopped() -> None:
 
 
 @pytest.fixture(scope="module")
-def small_bench(cache_dir: Path) -> pairs.Bench:
-    return pairs.make_bench(-2, 2, cache_dir, n_checked=12, max_notes=130)
+def small_bench(cache_dir: Path) -> shifted_frames.Bench:
+    return shifted_frames.make_bench(-2, 2, cache_dir, n_checked=12, max_notes=130)
 
 
-def test_all_ways_of_ours_agree_with_the_reference(small_bench: pairs.Bench) -> None:
+def test_all_ways_of_ours_agree_with_the_reference(small_bench: shifted_frames.Bench) -> None:
     pairs.check_limit(small_bench)
     each = pairs.accuracy(small_bench, range(-2, 3))
     assert max(mean for mean, _ in each.values()) < pairs.MEAN_GOAL
@@ -65,32 +65,36 @@ def test_all_ways_of_ours_agree_with_the_reference(small_bench: pairs.Bench) -> 
     assert pairs.cents_off(small_bench.mel, small_bench.rate, range(-2, 3)) < pairs.CENTS_GOAL
 
 
-def test_a_wrong_table_is_noticed(small_bench: pairs.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_table_is_noticed(small_bench: shifted_frames.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     read = small_bench.table.pairs
     monkeypatch.setattr(small_bench.table, "pairs", lambda notes, shifts: read(notes, -shifts))
     with pytest.raises(DisagreementError, match=r"the table's frames at -2"):
         pairs.accuracy(small_bench, range(-2, 3))
 
 
-def test_the_ways_of_today_read_the_same_instant_of_the_same_notes(small_bench: pairs.Bench) -> None:
+def test_the_ways_of_today_read_the_same_instant_of_the_same_notes(small_bench: shifted_frames.Bench) -> None:
     """Without a shift, all of them make the unshifted frames."""
     which, none = np.arange(4), np.zeros(4)
     expected = small_bench.fly.pairs(torch.from_numpy(small_bench.rows[which]), torch.zeros(4, dtype=torch.long)).x
-    for name, way in pairs.shifters(small_bench).items():
+    for name, way in shifted_frames.shifters(small_bench).items():
         error = (way(which, none) - expected).abs().mean()
         assert error < 0.03, name
-    assert {"librosa pitch_shift", "linear resampling, whole note as written"} <= pairs.shifters(small_bench).keys()
+    assert {"librosa pitch_shift", "linear resampling, whole note as written"} <= shifted_frames.shifters(
+        small_bench
+    ).keys()
 
 
-def test_an_exploding_way_counts_up_to_its_limit(small_bench: pairs.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exploding_way_counts_up_to_its_limit(
+    small_bench: shifted_frames.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def shift(notes: torch.Tensor, semitones: int) -> torch.Tensor:
         time.sleep(60 if semitones > 0 else 0)
         return notes
 
-    monkeypatch.setattr(pairs, "LIMIT_S", 0.5)
-    way = pairs.BoundedWay(small_bench, shift, [-1, 1])
+    monkeypatch.setattr(shifted_frames, "LIMIT_S", 0.5)
+    way = shifted_frames.BoundedWay(small_bench, shift, [-1, 1])
     (few, quick), (many, slow) = way(0), way(1)
-    assert few == many == pairs.BOUNDED_NOTES
+    assert few == many == shifted_frames.BOUNDED_NOTES
     assert quick < 0.5 <= slow
     assert way.over == {1: "over 0.5 s"}
     assert len(way.errors) == 1
@@ -157,7 +161,7 @@ def test_the_command_prints_its_table_and_writes_it(
 ) -> None:
     monkeypatch.setattr(bench, "CACHE", cache_dir)
     monkeypatch.setattr(pairs, "RANGES", ((-2, 2),))
-    monkeypatch.setattr(pairs, "LIMIT_S", 0.5)
+    monkeypatch.setattr(shifted_frames, "LIMIT_S", 0.5)
     assert bench.main(["--parts", "pairs", "--quick", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "bench.json").read_text())
     ways = {figure["way"]: figure for figure in written["parts"]["pairs"]["figures"]}
