@@ -57,9 +57,10 @@ export class Keyboard {
     this.element.scrollLeft = key.offsetLeft - this.element.clientWidth / 2;
   }
 
-  /** The notes that the computer's keys play. */
-  get typed(): number[] {
-    return CODES.map((_, i) => this.octaveStart + i).filter((midi) => midi <= this.highest);
+  /** All notes; those that the computer's keys play come first. */
+  get likely(): number[] {
+    const middle = this.octaveStart + CODES.length / 2;
+    return [...this.keys.keys()].sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle));
   }
 
   private build(): void {

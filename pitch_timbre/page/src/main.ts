@@ -29,6 +29,13 @@ interface Timbre {
   source?: Slot | number;
 }
 
+/** What sounded last, to be saved. */
+interface Sound {
+  tone: Tone;
+  course: Course;
+  name: string;
+}
+
 function say(text: string, isError = false): void {
   const status = find("status");
   status.textContent = text;
@@ -47,6 +54,7 @@ class Page {
   private readonly pressed = new Set<number>();
   private timbre: Timbre;
   private midi = FIRST_MIDI;
+  private last?: Sound;
   private morphing = false;
   private waiting = 0;
   /** Tones of the chosen timbre that were made already. */
@@ -77,7 +85,6 @@ class Page {
     this.listenToDrops();
     this.offerMidi();
     find("save").addEventListener("click", () => void this.save());
-    find<HTMLButtonElement>("save").disabled = false;
   }
 
   // Timbres -----------------------------------------------------------------------------------------------------------
@@ -106,10 +113,10 @@ class Page {
     find("playing").textContent = `Timbre: ${timbre.name}`;
     void this.morph();
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => this.prepare(this.keyboard.typed), PREPARE_MS);
+    this.waiting = setTimeout(() => this.prepare(this.keyboard.likely), PREPARE_MS);
   }
 
-  /** Make the tones that are likely to be played, one at a time, so that a key meanwhile need not wait. */
+  /** Make the tones beforehand, one at a time, so that a key meanwhile need not wait. */
   private prepare([midi, ...later]: number[]): void {
     if (midi === undefined) return;
     void this.tone(midi).then((tone) => {
@@ -148,6 +155,7 @@ class Page {
     this.midi = midi;
     const tone = await this.tone(midi);
     if (name !== "plane" && !this.pressed.has(midi)) return this.pluck(tone, name);
+    this.sounded({ tone, course: this.timbre.course, name: `${noteName(midi)} ${this.timbre.name}` });
     const { made, heard } = this.player.start(name, tone, since, this.timbre.course, gain);
     document.documentElement.dataset.latency = `${made.toFixed(1)} ${heard.toFixed(1)}`;
     find("latency").textContent = `${noteName(midi)}: ${Math.round(made)} ms until it was scheduled, and ${Math.round(heard)} ms of the sound card`;
@@ -212,9 +220,11 @@ class Page {
     const other = this.slots.find((each) => each !== slot)!;
     const { timbre } = which === "own" ? analysis : other.loaded!.analysis;
     const power = await this.model.decode(timbre, analysis.midi);
-    const tone = this.fitter.fit(power, hertz(analysis.midi));
+    const f0 = hertz(analysis.midi + analysis.cents / 100);
+    const tone = { ...this.fitter.fit(power, hertz(analysis.midi)), f0 };
     const { course } = analysis;
-    this.player.start("note", { ...tone, f0: hertz(analysis.midi + analysis.cents / 100) }, since, course);
+    this.sounded({ tone, course, name: `${slot.letter}${which === "other" ? ` in the timbre of ${other.letter}` : ""}` });
+    this.player.start("note", tone, since, course);
     this.player.end("note", course.levels.length * course.step + TAIL_S);
     this.view.show([this.curve("This sound", "--accent", power, true), this.curve(slot.letter, slot.colour, analysis.power)], analysis.midi);
   }
@@ -258,12 +268,17 @@ class Page {
     find("legend").textContent = `${noteName(midi)} with its partials${recordings.length ? "; thin lines: the recordings" : ""}. Hz across, 80 dB up.`;
   }
 
+  private sounded(sound: Sound): void {
+    this.last = sound;
+    find<HTMLButtonElement>("save").disabled = false;
+  }
+
   private async save(): Promise<void> {
-    const { midi, timbre } = this;
-    const sound = await this.player.render(await this.tone(midi), timbre.course, SAVED_SECONDS);
+    const { tone, course, name } = this.last!;
+    const sound = await this.player.render(tone, course, SAVED_SECONDS);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(wavFile(sound.getChannelData(0), sound.sampleRate));
-    link.download = `${noteName(midi).replace("♯", "#")} ${timbre.name}.wav`;
+    link.download = `${name.replace("♯", "#")}.wav`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     say(`Saved ${link.download}`);
