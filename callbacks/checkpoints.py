@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,27 +19,70 @@ from torch import Tensor
 
 from callbacks.epoch_log import EpochLog
 from callbacks.run_record import RunRecord
-from datamodules.atomic_files import replacing
+from datamodules.atomic_files import regular_file, replacing
+
+PATHS_OF_STATE = {"best_model_path", "kth_best_model_path", "last_model_path"}
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
-    """Read a run's checkpoint without running anything in it.
+    """Read a run's checkpoint without running anything in it, and check what a run takes from it.
 
     Raises:
-        ValueError: it is damaged, or none of this project's.
+        ValueError: it is damaged, none of this project's, or holds what no run has written.
         FileNotFoundError: there is no such file.
     """
     try:
         # torch does not compare the checksums that it writes.
-        damaged = zipfile.ZipFile(file).testzip()
+        damaged = zipfile.ZipFile(regular_file(file)).testzip()
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         if damaged or not checkpoint["NotePairs"]["pitch_range"]:
             raise ValueError("damaged" if damaged else "no pitch range")
+        wrong = _first_fault(checkpoint)
     except FileNotFoundError:
         raise
     except Exception as error:
         raise ValueError(f"{file}: not a checkpoint of this project, or damaged ({type(error).__name__})") from error
+    if wrong:
+        raise ValueError(f"{file}: {wrong}; a run cannot use this checkpoint, give one of this project's own")
     return dict(checkpoint)
+
+
+def _first_fault(checkpoint: dict[str, Any]) -> str | None:
+    """What of a checkpoint no run of this project has written, or ``None``."""
+    types: dict[str, type | tuple[type, ...]] = {"epoch": int, "global_step": int, "state_dict": dict}
+    types |= {"pytorch-lightning_version": str}
+    optional: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict}
+    optional |= {"ended": bool, EpochLog.__name__: dict}
+    for name, kind in {**types, **optional}.items():
+        if name in types and name not in checkpoint:
+            return f"it has no {name}"
+        if name in checkpoint and (type(checkpoint[name]) is bool) != (kind is bool):
+            return f"its {name} is {checkpoint[name]!r}"
+        if name in checkpoint and not isinstance(checkpoint[name], kind):
+            return f"its {name} is of type {type(checkpoint[name]).__name__}"
+    version = checkpoint["pytorch-lightning_version"]
+    if not re.fullmatch(r"\d+(\.\w+)+", version):
+        return f"its pytorch-lightning_version is {version!r}"
+    for name, weight in checkpoint["state_dict"].items():
+        if not isinstance(weight, Tensor):
+            return f"its weight {name} is of type {type(weight).__name__}"
+        if weight.ndim and not weight.isfinite().all():  # a number alone may be NaN: a model that is not calibrated
+            return f"its weight {name} has values that are NaN or infinite"
+    for name, state in checkpoint.get("callbacks", {}).items():
+        if not isinstance(state, dict) or not isinstance(state.get("best_k_models", {}), dict):
+            return f"the state of {name} is not a dictionary"
+        # ModelCheckpoint removes the files that its state names.
+        for path in [*(state.get(name, "") for name in PATHS_OF_STATE), *state.get("best_k_models", {})]:
+            if not isinstance(path, str) or (path and not Path(path).name.endswith(".ckpt")):
+                return f"the state of {name} names {str(path)[:100]!r} as a checkpoint"
+    for epoch, row in checkpoint.get(EpochLog.__name__, {}).items():
+        if not (isinstance(epoch, int) and isinstance(row, dict) and all(map(_is_logged, row.items()))):
+            return f"its log of epoch {epoch!r} is not one of names and numbers"
+    return None
+
+
+def _is_logged(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], int | float)
 
 
 def resume_point(folder: Path, run: dict[str, str]) -> Path | None:
@@ -94,7 +138,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Read tensors and plain values; whatever else a file holds is refused."""
-        return super().load_checkpoint(path, weights_only=True)
+        return read_checkpoint(path)
 
     def teardown(self) -> None:
         """Wait for what is being written.
@@ -130,6 +174,11 @@ class LastCheckpoint(ModelCheckpoint):
         super().__init__(dirpath, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         self._ended = False
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the training terms of the epochs before: the trainer keeps a name that is logged no longer."""
+        for name in [name for name in trainer.callback_metrics if name.startswith("train/")]:
+            del trainer.callback_metrics[name]
+
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Fail where the training has: no checkpoint or metric is made of such weights.
 
@@ -151,14 +200,13 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the log, where a fit goes on; the folder may have been moved since."""
+        for state in checkpoint.get("callbacks", {}).values():
+            _own_paths(state, self.dirpath)
         if trainer.state.fn != TrainerFn.FITTING:
             return
         for log in _epoch_logs(trainer):
             log.restore(checkpoint.get(EpochLog.__name__, {}))
         self._ended = checkpoint.get("ended", False)
-        for state in checkpoint["callbacks"].values():
-            if "best_model_path" in state:
-                _move(state, str(self.dirpath))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Train no further where early stopping had ended the training."""
@@ -170,13 +218,15 @@ def _epoch_logs(trainer: L.Trainer) -> list[EpochLog]:
     return [logger for logger in trainer.loggers if isinstance(logger, EpochLog)]
 
 
-def _move(state: dict[str, Any], folder: str) -> None:
+def _own_paths(state: dict[str, Any], folder: Any) -> None:
     """Let the paths in a ModelCheckpoint's state lie in ``folder``: Lightning would forget the best score otherwise."""
 
-    def moved(path: str) -> str:
+    def own(path: str) -> str:
         return str(Path(folder) / Path(path).name) if path else path
 
-    state["dirpath"] = folder
-    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
-    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        state[name] = moved(state[name])
+    for name in PATHS_OF_STATE & state.keys():
+        state[name] = own(state[name])
+    if "best_k_models" in state:
+        state["best_k_models"] = {own(path): score for path, score in state["best_k_models"].items()}
+    if "dirpath" in state:
+        state["dirpath"] = folder

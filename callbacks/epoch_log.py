@@ -10,14 +10,32 @@ from typing import Any
 
 import pandas as pd
 from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from datamodules.atomic_files import replacing
 
 SECONDS_BETWEEN_WRITES = 2.0
 
 
-class EpochLog(Logger):
+class FitLogger(Logger):
+    """A logger that writes in a fit, and nothing when a finished run is validated or tested.
+
+    A run is one process: what the environment says of ranks (`RANK`, `SLURM_PROCID`) is not asked.
+    """
+
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """A fit begins; ``facts`` as :class:`callbacks.run_record.RunRecord` collects them."""
+        raise NotImplementedError
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Kept in config.yaml."""
+
+
+def is_of_test(metrics: Mapping[str, float]) -> bool:
+    """Whether these are the scores of a test, which are kept in metrics.json."""
+    return any(name.partition("/")[0] in ("published", "honest", "transfer") for name in metrics)
+
+
+class EpochLog(FitLogger):
     """Write what an epoch logs as one row of ``metrics.csv``.
 
     Lightning's CSVLogger writes several half-empty rows an epoch and deletes the file when a run is resumed. Here
@@ -36,6 +54,7 @@ class EpochLog(Logger):
         self.file = run_dir / "metrics.csv"
         self.rows: dict[int, dict[str, float]] = {}
         self._written = 0.0
+        self._fitting = False
 
     @property
     def name(self) -> str:
@@ -52,14 +71,13 @@ class EpochLog(Logger):
         """The run's folder: Lightning keeps config.yaml in it."""
         return str(self.file.parent)
 
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Kept in config.yaml."""
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """From now on what is logged is kept."""
+        self._fitting = True
 
-    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add to the epoch's row; the test's metrics are kept in metrics.json."""
-        if "epoch" not in metrics or any(name.partition("/")[0] in ("published", "honest") for name in metrics):
+        """Add to the epoch's row."""
+        if not self._fitting or "epoch" not in metrics or is_of_test(metrics):
             return
         epoch = int(metrics["epoch"])
         self.rows.setdefault(epoch, {"epoch": epoch}).update({k: v for k, v in metrics.items() if k != "epoch"})
@@ -67,22 +85,21 @@ class EpochLog(Logger):
     def restore(self, rows: dict[int, dict[str, float]]) -> None:
         """Take the rows of a checkpoint; the file may have lost some, or have one that is run again."""
         self.rows = rows
-        self.finalize("restored")
+        if rows:
+            self._write()
 
     def rows_with(self, epoch: int, values: Mapping[str, float]) -> dict[int, dict[str, float]]:
         """The rows, that of ``epoch`` with what it is about to log."""
         return {**self.rows, epoch: {"epoch": epoch, **self.rows.get(epoch, {}), **values}}
 
-    @rank_zero_only
     def save(self) -> None:
         """Write the file if it is some time since it was last written; Lightning asks several times an epoch."""
-        if self.rows and time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
+        if self._fitting and self.rows and time.monotonic() - self._written > SECONDS_BETWEEN_WRITES:
             self._write()
 
-    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the last rows."""
-        if self.rows:
+        if self._fitting and self.rows:
             self._write()
 
     def _write(self) -> None:

@@ -68,3 +68,20 @@ def arithmetic() -> dict[str, Any]:
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
+
+
+def computed_by() -> dict[str, Any]:
+    """All of the above: what a number is traced by."""
+    return {"git_revision": git_revision(), "versions": versions(), "machine": machine(), **arithmetic()}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What two sessions of a run do not compute alike, in words; empty where they do.
+
+    Example:
+        >>> differences({"threads": 1, "versions": {"torch": "2.1"}}, {"threads": 2, "versions": {"torch": "2.1"}})
+        'threads (2, before 1)'
+    """
+    flat = [{**session, **session.get("versions", {})} for session in (before, now)]
+    names = [name for name in flat[1] if name not in ("versions", "from") and flat[0].get(name) != flat[1][name]]
+    return ", ".join(f"{name} ({flat[1][name]}, before {flat[0].get(name)})" for name in names)

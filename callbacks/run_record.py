@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 
-from callbacks.provenance import arithmetic, git_revision, machine, versions
+from callbacks.epoch_log import FitLogger
+from callbacks.provenance import computed_by, differences
 from datamodules.atomic_files import write_json
 from datamodules.splits import write_split
 
@@ -16,7 +19,8 @@ from datamodules.splits import write_split
 class RunRecord(L.Callback):
     """Write ``run.json`` and ``split.csv`` into the run's folder when a fit starts, and give the loggers the same.
 
-    A checkpoint keeps whose it is (the two hashes) and the time spent, which goes on when the run does.
+    A checkpoint keeps whose it is (row, seed, the two hashes), the time spent, and the sessions: how each process that
+    trained the run computed, and from which checkpoint it went on.
 
     Args:
         run_dir: the run's folder.
@@ -33,29 +37,69 @@ class RunRecord(L.Callback):
         self.config_hash, self.data_hash, self.settings = "", "", dict[str, Any]()
         self._started, self._spent_s = time.monotonic(), 0.0
         self._training_since, self._train_s = 0.0, 0.0
+        self._sessions: list[dict[str, Any]] = []
+        self._source: dict[str, Any] | None = None
 
     @property
     def wall_s(self) -> float:
         """Seconds since the start, and those before it if the run was resumed."""
         return round(self._spent_s + time.monotonic() - self._started, 1)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Whose checkpoint it is, and the time it took."""
-        return {"config_hash": self.config_hash, "data_hash": self.data_hash, "wall_s": self.wall_s}
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Whose checkpoint it is."""
+        return {"row": self.row, "seed": self.seed, "config_hash": self.config_hash, "data_hash": self.data_hash}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting the time."""
-        self._spent_s = state_dict["wall_s"]
+    def check_source(self, file: Path, checkpoint: Mapping[str, Any], data_hash: str) -> None:
+        """Refuse to go on from a checkpoint of another run.
+
+        Other settings are not refused: a run may be continued with more epochs; ``sessions`` records it.
+
+        Raises:
+            ValueError: the checkpoint is of another row, seed or data.
+        """
+        kept = checkpoint.get("callbacks", {}).get(self.state_key, {})
+        for name, own in {**self.identity, "data_hash": data_hash}.items():
+            if name != "config_hash" and kept.get(name, own) != own:
+                raise ValueError(
+                    f"{file}: --ckpt_path is a checkpoint of {name} {kept[name]}, and this run's {name} is {own}; "
+                    "give the same, or leave --ckpt_path out"
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whose checkpoint it is, the time it took, and in which sessions."""
+        return {**self.identity, "wall_s": self.wall_s, "sessions": self._sessions}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on counting the time and the sessions, where a fit goes on."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        kept = checkpoint["callbacks"].get(self.state_key, {})
+        file = Path(str(trainer.ckpt_path)).resolve()
+        inside = file.is_relative_to(self.run_dir.resolve())
+        self._source = {
+            "checkpoint": str(file.relative_to(self.run_dir.resolve()) if inside else file),
+            "epoch": checkpoint["epoch"],
+            "config_hash": kept.get("config_hash"),
+        }
+        self._spent_s, self._sessions = kept.get("wall_s", 0.0), list(kept.get("sessions", []))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self.data_hash = data.data_hash
+        session = {**computed_by(), "precision": str(trainer.precision), "from": self._source}
+        if self._sessions and (changed := differences(self._sessions[-1], session)):
+            print(f"this run goes on with other {changed}: its bits may not be those of one session", flush=True)
+        self._sessions.append(session)
         write_split(data.notes, data.scored, self.run_dir / "split.csv")
         facts = self.facts(trainer)
         write_json(self.run_dir / "run.json", facts)
         for logger in trainer.loggers:
-            logger.log_hyperparams({**facts, "settings": self.settings})
+            if isinstance(logger, FitLogger):
+                logger.begin({**facts, "settings": self.settings})
+            else:
+                logger.log_hyperparams({**facts, "settings": self.settings})
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The first epoch begins."""
@@ -78,10 +122,8 @@ class RunRecord(L.Callback):
             "n_notes": len(data.notes),
             "n_scored": int(data.scored.sum()),
             "n_dropped": len(data.dropped),
-            "git_revision": git_revision(),
-            "versions": versions(),
-            "machine": machine(),
-            **arithmetic(),
+            **computed_by(),
+            "sessions": self._sessions,
             "precision": str(trainer.precision),
             "wall_s": self.wall_s,
             "train_s": self._train_s,  # of this process alone, from the first epoch's start to the last one's end

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from argparse import Namespace
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from callbacks.epoch_log import FitLogger, is_of_test
 from datamodules.atomic_files import read_json, write_json
 
 PROJECT = "pitch-timbre"
@@ -60,7 +58,7 @@ def key_is_known() -> bool:
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.errors.AuthenticationError as error:
-        raise ValueError(f"{error} Mend it, or set WANDB_MODE to offline") from error
+        raise ValueError(f"{error} Correct it, or set WANDB_MODE to offline") from error
 
 
 @cache
@@ -113,13 +111,17 @@ def start_run(folder: Path, mode: str, identity: dict[str, str], **about: Any) -
 
 
 def remove_superseded(folder: Path, run: Any) -> None:
-    """Remove what earlier, stopped attempts of an offline run left: the run that goes on holds all of it."""
-    for older in (folder / "wandb").glob(f"offline-run-*-{run.id}"):
-        if older.resolve() != Path(run.sync_dir).resolve():
+    """Remove what earlier, stopped attempts of an offline run left: the run that goes on holds all of it.
+
+    W&B names a folder by the second, and counts those of one second: `offline-run-20261128_051500-ID-1`.
+    """
+    for older in (folder / "wandb").glob("offline-run-*"):
+        run_id = older.name.split("-")[3:4]
+        if run_id == [run.id] and older.resolve() != Path(run.sync_dir).resolve():
             shutil.rmtree(older, ignore_errors=True)
 
 
-class WandbRun(Logger):
+class WandbRun(FitLogger):
     """The W&B run of a fit: group = row, one run a seed, with the epoch as the axis of everything.
 
     It begins when :class:`callbacks.run_record.RunRecord` tells what the run is, and not with a test. A stopped run
@@ -155,24 +157,26 @@ class WandbRun(Logger):
         """The run's folder."""
         return str(self.run_dir)
 
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def begin(self, facts: Mapping[str, Any]) -> None:
         """Begin the run with the facts of :class:`callbacks.run_record.RunRecord` as its config."""
         self._mode = wandb_mode()
         if self._mode == "disabled" or self._run is not None:
             return
-        facts = dict(params) if isinstance(params, Mapping) else vars(params)
-        about = {"name": f"{self.row} seed {self.seed}", "group": self.row, "job_type": self.job_type, "config": facts}
+        about = {
+            "name": f"{self.row} seed {self.seed}",
+            "group": self.row,
+            "job_type": self.job_type,
+            "config": dict(facts),
+        }
         identity = {name: str(facts.get(name)) for name in ("config_hash", "data_hash")}
         self._run = start_run(self.run_dir, self._mode, identity, **about)
         self._run.define_metric("epoch")
         self._run.define_metric("*", step_metric="epoch")
         self._run.define_metric("val/loss/total", step_metric="epoch", summary="min")
 
-    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log an epoch's values; the test's are scores, which :meth:`close` takes."""
-        if self._run is None or any(name.partition("/")[0] in ("published", "honest") for name in metrics):
+        if self._run is None or is_of_test(metrics):
             return
         epoch = int(metrics["epoch"])
         self._catch_up(epoch)
@@ -212,7 +216,6 @@ class WandbRun(Logger):
         self._run.finish()
         self._run = None
 
-    @rank_zero_only
     def finalize(self, status: str) -> None:
         """A run that failed or was stopped ends here; one that went well is closed with its scores."""
         if status != "success" and self._run is not None:

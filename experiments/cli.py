@@ -218,6 +218,11 @@ class PitchTimbreCLI(LightningCLI):
         self.before_test()
         record = self._callback(RunRecord)
         record.settings, record.config_hash = self._plain_settings(), self._config_hash()
+        if self.settings.ckpt_path is not None:
+            with one_line_errors():
+                record.check_source(
+                    self.settings.ckpt_path, read_checkpoint(self.settings.ckpt_path), self.datamodule.data_hash
+                )
         if self.settings.ckpt_path is None:
             hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
             self.config_init[self.subcommand]["ckpt_path"] = resume_point(run_dir / "checkpoints", hashes)
@@ -294,7 +299,12 @@ class PitchTimbreCLI(LightningCLI):
             for run in self._wandb_runs:
                 run.close({"epochs": self.trainer.current_epoch, "best": {"epoch": checkpoint["epoch"]}})
             return
-        run_dir, epochs = self.settings.run_dir, self.trainer.current_epoch
+        run_dir = self.settings.run_dir
+        with one_line_errors():
+            last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+        # From the file, so that a run that had only this to do finds what the one that trained would have found.
+        self.model.load_state_dict(last["state_dict"])
+        epochs = last["epoch"] + 1
         print(f"scoring the last epoch and the best one ({checkpoint['epoch']})", flush=True)
         scores = {"last": {"epoch": epochs - 1, **self._scores(None)}}
         scores["best"] = {"epoch": checkpoint["epoch"], **self._scores(best.best_model_path)}

@@ -244,6 +244,7 @@ def test_a_missing_classifier_is_named(tmp_path: Path) -> None:
 
 def test_the_log_has_one_row_an_epoch_and_follows_a_checkpoint(tmp_path: Path) -> None:
     log = EpochLog(tmp_path)
+    log.begin({})
     for epoch in range(4):
         log.log_metrics({"epoch": epoch, "val/acc": epoch / 3}, step=epoch)
         if epoch == 1:
@@ -255,6 +256,7 @@ def test_the_log_has_one_row_an_epoch_and_follows_a_checkpoint(tmp_path: Path) -
     assert list(pd.read_csv(tmp_path / "metrics.csv").epoch) == [0, 1, 2, 3]
     resumed = EpochLog(tmp_path)
     resumed.restore(kept)
+    resumed.begin({})
     assert (tmp_path / "metrics.csv").read_text().splitlines() == whole.splitlines()[:3]
     for epoch in (2, 3):
         resumed.log_metrics({"epoch": epoch, "val/acc": epoch / 3, "train/loss/total": 9.0 - epoch}, step=epoch)

@@ -67,7 +67,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def begin(folder: Path, **facts: str) -> WandbRun:
     run = WandbRun(folder, "m6", 3)
-    run.log_hyperparams({**FACTS, **facts})
+    run.begin({**FACTS, **facts})
     return run
 
 

@@ -23,6 +23,7 @@ from datamodules.splits import write_split
 
 def write_log(file: Path) -> None:
     log = EpochLog(file.parent)
+    log.begin({})
     log.log_metrics({"epoch": 0, "val/acc": 1.0})
     log.finalize("success")
 

@@ -71,7 +71,7 @@ def whole(fit: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) ->
     return run_dir
 
 
-IN_ONE_SESSION = ("wall_s", "train_s", "current_score")
+IN_ONE_SESSION = ("wall_s", "train_s", "current_score", "sessions")
 
 
 def digest(value: Any, run_dir: Path) -> str:
