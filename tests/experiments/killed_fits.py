@@ -15,13 +15,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import checkpoints
 from callbacks.epoch_log import EpochLog
+from callbacks.epoch_seed import EpochSeed
 from experiments import cli
 from experiments.__main__ import main
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
 
 POINTS: dict[str, tuple[Any, str]] = {
-    "a step": (PitchTimbreVAE, "training_step"),
+    "a step": (EpochSeed, "on_train_batch_start"),
     "validation": (PitchTimbreVAE, "validation_step"),
     "before a checkpoint is copied": (ModelCheckpoint, "_save_checkpoint"),
     "in the middle of a checkpoint's write": (torch, "save"),
