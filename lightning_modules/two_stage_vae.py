@@ -28,6 +28,8 @@ PRIOR_SHARE, EVEN_CATEGORIES_SHARE = 0.3, 0.5
 class AxisStage:
     """The first stage, which learns the pitch encoder from the terms of pairs (alignment, expected_shift, balance).
 
+    With ``weights.supervised`` and no ``weights.alignment`` it learns from true labels instead: M7's strongest rival.
+
     Attributes:
         epochs: how long it is. Then the K neighbouring candidates that hold most of the training notes become the
             categories, the encoder is frozen, and the rest is learned. 0 learns all at once.
@@ -102,10 +104,14 @@ class TwoStageVAE(PitchTimbreVAE):
         super().__init__(weights, pitch_encoder=pitch_encoder, **poster)
         self.axis, self.elbo_of = axis, elbo_of
         learned = any(True for _ in self.pitch_encoder.parameters())
-        if axis.epochs and not (weights.alignment and learned):
+        if axis.epochs and not ((weights.alignment or weights.supervised) and learned):
             raise ValueError(
                 f"model.axis.epochs is {axis.epochs}, and "
-                + ("weights.alignment 0" if learned else f"{type(self.pitch_encoder).__name__} has no parameters")
+                + (
+                    "weights.alignment and weights.supervised 0"
+                    if learned
+                    else f"{type(self.pitch_encoder).__name__} has no parameters"
+                )
                 + ": nothing would be learned in them; set it to 0"
             )
         if self.pitch_encoder.margin and learned and not axis.epochs:
@@ -236,7 +242,12 @@ class TwoStageVAE(PitchTimbreVAE):
     def _axis_step(self, batch: Any) -> dict[str, Tensor]:
         frames = self.augmentation(batch.pitch_views)
         pairs = [restart.candidates(frames).split(len(batch.x)) for restart in self.restarts]
-        terms = [self._axis_terms(logits, shifted, batch.semitones) for logits, shifted in pairs]
+        if self.weights.alignment:
+            terms = [self._axis_terms(logits, shifted, batch.semitones) for logits, shifted in pairs]
+        else:
+            terms = [
+                self._labelled_terms(restart, *pair, batch) for restart, pair in zip(self.restarts, pairs, strict=True)
+            ]
         loss = torch.stack([self.weighted_sum(each) for each in terms]).sum()
         self.terms_log.add("train", {f"loss/{name}": term for name, term in terms[0].items()}, len(batch.x))
         if self.current_epoch == self.axis.epochs - 1:
@@ -252,6 +263,12 @@ class TwoStageVAE(PitchTimbreVAE):
             "expected_shift": own_objectives.expected_shift(p, p_shifted, semitones),
             "balance": own_objectives.balance(torch.cat([p, p_shifted])),
         }
+
+    def _labelled_terms(self, axis: PitchAxis, logits: Tensor, logits_shifted: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Cross-entropy with the true pitch of both views: a shifted note's is the note's plus the shift."""
+        note, shifted = axis.categories(logits), axis.categories(logits_shifted)
+        of_note = objectives.supervised(note, batch.pitch)
+        return {"supervised": (of_note + objectives.surrogate(shifted, batch.pitch, batch.semitones)) / 2}
 
     @torch.no_grad()
     def calibrate(self, frames: Tensor, midi: Tensor) -> None:

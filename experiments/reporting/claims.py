@@ -34,7 +34,7 @@ from experiments.reporting.table import (
 )
 
 OUR_ROW = "m7"
-BASELINES = ("b", "b_cosine", "m6", "m6_cosine", "m7_comb", "pesto")
+BASELINES = ("b", "b_cosine", "b_equivariant", "b_m7_losses", "b_two_stage", "m6", "m6_cosine", "m7_comb", "pesto")
 
 HOLDS, FAILS, UNDECIDED, UNTESTED = "holds", "does not hold", "undecided", "not tested"
 MINUS = "−"  # noqa: RUF001 (the sign, not a hyphen)

@@ -118,6 +118,21 @@ def test_the_restart_that_reads_the_tones_best_is_kept(monkeypatch: pytest.Monke
     assert not any(p.requires_grad for restart in module.restarts for p in restart.parameters())
 
 
+def test_the_axis_may_be_learned_from_true_labels() -> None:
+    """Of both views: the shifted note's label is the note's plus the shift, where that is a category."""
+    weights = TwoStageWeights(supervised=1)
+    axis = partial(EquivariantPitchEncoder, margin=0)
+    module, pair = model(weights, axis=AxisStage(epochs=1), pitch_encoder=axis, mel_hz=MEL_HZ), batch()
+    module.augmentation = torch.nn.Identity()
+    result = module.training_step(pair, 0)
+    note, shifted = module.pitch_encoder(pair.views).split(len(pair.x))
+    label = pair.pitch + pair.semitones
+    inside = (label >= 0) & (label < 20)
+    expected = torch.nn.functional.cross_entropy(note, pair.pitch)
+    expected += torch.nn.functional.cross_entropy(shifted[inside], label[inside])
+    torch.testing.assert_close(result["loss"], expected / 2)
+
+
 def test_notes_outside_the_categories_are_not_reconstructed() -> None:
     pair = batch()
     module = model(TwoStageWeights(alignment=1), axis=AxisStage(epochs=1), pitch_encoder=WITH_MARGIN).eval()
@@ -134,7 +149,7 @@ def test_notes_outside_the_categories_are_not_reconstructed() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"axis": AxisStage(epochs=3)}, r"model\.axis\.epochs is 3, and weights\.alignment 0"),
+        ({"axis": AxisStage(epochs=3)}, r"model\.axis\.epochs is 3, and weights\.alignment and weights\.supervised 0"),
         ({"axis": AxisStage(epochs=3), "pitch_encoder": HarmonicComb}, r"HarmonicComb has no parameters"),
         ({"pitch_encoder": WITH_MARGIN}, r"model\.pitch_encoder\.margin is 3"),
         ({"pitch_encoder": partial(MelPitchAxis, margin=-1)}, r"margin is -1"),
