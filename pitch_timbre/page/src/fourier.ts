@@ -1,12 +1,13 @@
-// An inverse Fourier transform to real samples, for noise of a given spectrum.
+// The Fourier transform.
 
 /**
- * Samples of sinusoids at the bins of a period.
+ * Replace complex amplitudes by their sum of turning phasors: sum over bins of value * exp(2 pi i bin t / n).
+ * The magnitudes of a real signal's spectrum are the same with either sign of the exponent.
  *
- * @param real cosines' amplitudes at each bin, its length a power of two; overwritten. Bins above the half stay 0.
- * @param imaginary sines' amplitudes; overwritten.
+ * @param real their real parts, n of them, a power of two; overwritten.
+ * @param imaginary their imaginary parts; overwritten.
  */
-export function sumOfSinusoids(real: Float64Array, imaginary: Float64Array): Float32Array<ArrayBuffer> {
+export function transform(real: Float64Array, imaginary: Float64Array): void {
   const n = real.length;
   for (let i = 1, j = 0; i < n; i++) {
     let bit = n >> 1;
@@ -35,5 +36,4 @@ export function sumOfSinusoids(real: Float64Array, imaginary: Float64Array): Flo
       }
     }
   }
-  return Float32Array.from(real);
 }

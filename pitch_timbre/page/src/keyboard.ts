@@ -18,6 +18,7 @@ export class Keyboard {
   private readonly held = new Map<string, number>();
   private octaveStart = MIDDLE_C;
   private current = MIDDLE_C;
+  private layout?: Map<string, string>;
 
   constructor(
     private readonly element: HTMLElement,
@@ -27,7 +28,10 @@ export class Keyboard {
   ) {
     this.build();
     this.label();
+    void this.readLayout();
     this.listenToPointers();
+    // Middle C is in view where not all keys fit.
+    new ResizeObserver(() => (element.scrollLeft = this.keys.get(MIDDLE_C)!.offsetLeft - element.clientWidth / 3)).observe(element);
     document.addEventListener("keydown", (event) => this.keyDown(event));
     document.addEventListener("keyup", (event) => this.up(event.code));
     window.addEventListener("blur", () => this.releaseAll());
@@ -49,12 +53,6 @@ export class Keyboard {
     };
     access.onstatechange = connect;
     connect();
-  }
-
-  /** Bring middle C into view where not all keys fit. */
-  centre(): void {
-    const key = this.keys.get(MIDDLE_C)!;
-    this.element.scrollLeft = key.offsetLeft - this.element.clientWidth / 2;
   }
 
   /** All notes; those that the computer's keys play come first. */
@@ -80,12 +78,19 @@ export class Keyboard {
     this.element.style.setProperty("--whites", String(white));
   }
 
+  /** Learn what the computer's keys have printed on them, where the browser says so. */
+  private async readLayout(): Promise<void> {
+    const { keyboard } = navigator as { keyboard?: { getLayoutMap(): Promise<Map<string, string>> } };
+    this.layout = await keyboard?.getLayoutMap().catch(() => undefined);
+    this.label();
+  }
+
   /** Print the computer's keys and the names of the Cs. */
   private label(): void {
     for (const [midi, key] of this.keys) {
       const code = CODES[midi - this.octaveStart];
       key.replaceChildren();
-      if (code) key.append(Object.assign(document.createElement("kbd"), { textContent: code.slice(3) }));
+      if (code) key.append(Object.assign(document.createElement("kbd"), { textContent: this.layout?.get(code)?.toUpperCase() ?? code.slice(3) }));
       if (midi % 12 === 0) key.append(Object.assign(document.createElement("small"), { textContent: noteName(midi) }));
       key.querySelectorAll("*").forEach((node) => node.setAttribute("aria-hidden", "true"));
     }

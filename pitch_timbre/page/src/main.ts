@@ -17,7 +17,6 @@ const find = <T extends HTMLElement>(id: string): T => document.getElementById(i
 const FIRST_MIDI = 60;
 const SAVED_SECONDS = 2.5;
 const PREPARE_MS = 100; // after the last choice
-const TAIL_S = 0.3; // after a recording's course has ended
 
 /** A timbre that can be played, and how it is called. */
 interface Timbre {
@@ -81,7 +80,6 @@ class Page {
     find("instruments").append(...this.chips);
     this.timbre = this.timbreOf(0);
     this.choose(this.timbre);
-    this.keyboard.centre();
     this.listenToDrops();
     this.offerMidi();
     find("save").addEventListener("click", () => void this.save());
@@ -119,10 +117,7 @@ class Page {
   /** Make the tones beforehand, one at a time, so that a key meanwhile need not wait. */
   private prepare([midi, ...later]: number[]): void {
     if (midi === undefined) return;
-    void this.tone(midi).then((tone) => {
-      this.player.prepare(tone);
-      this.waiting = setTimeout(() => this.prepare(later), 0);
-    });
+    void this.tone(midi).then(() => (this.waiting = setTimeout(() => this.prepare(later), 0)));
   }
 
   private tone(midi: number): Promise<Tone> {
@@ -200,7 +195,8 @@ class Page {
     try {
       const recording = await readSound(file, this.model.card.sample_rate);
       const analysis = await this.model.analyse(recording.samples);
-      if (!analysis) throw new UnusableSound(`${file.name} is silent; give a recording of a note`);
+      if (analysis === "silent") throw new UnusableSound(`${file.name} is silent; give a recording of a note`);
+      if (analysis === "short") throw new UnusableSound(`${file.name} is too short; give a note of at least 0.05 s`);
       say(slot.show({ recording, analysis }));
     } catch (error) {
       if (!(error instanceof UnusableSound)) throw error;
@@ -225,7 +221,7 @@ class Page {
     const { course } = analysis;
     this.sounded({ tone, course, name: `${slot.letter}${which === "other" ? ` in the timbre of ${other.letter}` : ""}` });
     this.player.start("note", tone, since, course);
-    this.player.end("note", course.levels.length * course.step + TAIL_S);
+    this.player.end("note", course.levels.length * course.step);
     this.view.show([this.curve("This sound", "--accent", power, true), this.curve(slot.letter, slot.colour, analysis.power)], analysis.midi);
   }
 

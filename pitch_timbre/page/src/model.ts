@@ -4,7 +4,8 @@ import type { InferenceSession } from "onnxruntime-web/wasm";
 import type { MelSettings } from "./mel";
 import { hertz } from "./notes";
 import type { TimbreCard } from "./timbre_map";
-import { HOP_S, instantsOf, segmentsAt, tuningOf, type Course } from "./recording_parts";
+import { BLOCK_S, courseOf, extentOf, harmonicShare, instantsOf, loudnessOf, segmentsAt, tuningOf } from "./recording_parts";
+import type { Course } from "./voice";
 
 /** The model's card, as `python -m experiments export` writes it; what the page reads of it. */
 interface Card extends TimbreCard {
@@ -46,8 +47,10 @@ export interface Analysis {
 }
 
 const FORMAT = 1;
-const SURE = 0.5; // below, or with fewer frames that agree, a note is called uncertain
-const SILENT = 1e-4; // level of a frame, of full scale
+// A note below one of them is uncertain.
+const [LEAST_CONFIDENCE, LEAST_AGREEMENT, LEAST_HARMONIC] = [0.5, 0.6, 0.5];
+const SHORTEST_S = 0.05;
+const SILENT = 1e-4; // peak, of full scale
 const BATCH = 64;
 
 export class Model {
@@ -89,19 +92,23 @@ export class Model {
   }
 
   /**
-   * Hear the note of a recording, or nothing where it is silent.
+   * Hear the note of a recording.
    *
    * @param samples at the card's sample rate.
+   * @returns what is wrong where there is no note: `silent` or `short`.
    */
-  async analyse(samples: Float32Array): Promise<Analysis | undefined> {
+  async analyse(samples: Float32Array): Promise<Analysis | "silent" | "short"> {
     const { card } = this;
     const mean = samples.reduce((sum, value) => sum + value, 0) / Math.max(1, samples.length);
     const sound = samples.map((value) => value - mean);
-    if (!sound.some((value) => Math.abs(value) > SILENT)) return undefined;
-    const instants = instantsOf(sound, card.sample_rate, card.instant);
+    if (!sound.some((value) => Math.abs(value) > SILENT)) return "silent";
+    const block = Math.round(BLOCK_S * card.sample_rate);
+    const loudness = loudnessOf(sound, block);
+    const { first, end } = extentOf(loudness);
+    if ((end - first) * BLOCK_S < SHORTEST_S) return "short";
+    const instants = instantsOf(first * block, end * block, card.sample_rate);
     const read = await this.encode(sound, instants);
     const total = read.level.reduce((sum, level) => sum + level ** 2, 0);
-    if (!(Math.max(...read.level) > SILENT)) return undefined;
 
     const probability = new Float64Array(card.n_categories);
     const timbre = new Float32Array(read.timbre[0].length);
@@ -116,17 +123,20 @@ export class Model {
     const midi = this.lowest + category;
     const agreement = heard.reduce((sum, k, n) => sum + (k === category ? read.level[n] ** 2 / total : 0), 0);
     const confidence = probability[category];
-    const loudest = Math.max(...read.level);
+    const usual = nearest(instants, first * block + card.instant);
+    const cents = tuningOf(sound, card.sample_rate, instants[usual], hertz(midi));
+    const harmonic = harmonicShare(sound, card.sample_rate, instants[usual], hertz(midi + cents / 100));
+    const sure = confidence >= LEAST_CONFIDENCE && agreement >= LEAST_AGREEMENT && harmonic >= LEAST_HARMONIC;
     return {
-      status: Math.min(confidence, agreement) < SURE ? "uncertain" : "ok",
+      status: sure ? "ok" : "uncertain",
       midi,
-      cents: tuningOf(sound, card.sample_rate, instants[0], hertz(midi)),
+      cents,
       confidence,
       agreement,
       timbre,
-      power: this.power(read.frames[0]),
-      frames: instants.slice(1).map((t, n) => ({ time: t / card.sample_rate, midi: this.lowest + heard[n + 1] })),
-      course: { step: HOP_S, levels: Float32Array.from([...read.level.slice(1), 0], (level) => level / loudest) },
+      power: this.power(read.frames[usual]),
+      frames: instants.map((t, n) => ({ time: t / card.sample_rate, midi: this.lowest + heard[n] })),
+      course: courseOf(loudness.subarray(first, end)),
     };
   }
 
@@ -153,6 +163,11 @@ export class Model {
     const { scale_low: low, scale_high: high } = this.card;
     return Float64Array.from(frame, (value) => Math.exp(((value + 1) / 2) * (high - low) + low));
   }
+}
+
+function nearest(instants: number[], wanted: number): number {
+  const distances = instants.map((t) => Math.abs(t - wanted));
+  return distances.indexOf(Math.min(...distances));
 }
 
 function softmax(logits: Float32Array): Float64Array {

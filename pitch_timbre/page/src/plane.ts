@@ -49,9 +49,8 @@ export class Plane {
   /** Put the handle somewhere, without a sound. */
   place(point: TimbrePoint, description: string): void {
     this.handle = point;
-    this.knob.style.left = `${100 * this.across(point.x)}%`;
-    this.knob.style.top = `${100 * (1 - this.up(point.y))}%`;
-    this.knob.setAttribute("aria-valuenow", String(Math.round(100 * this.across(point.x))));
+    this.put(this.knob, point);
+    this.knob.setAttribute("aria-valuenow", String(Math.round(100 * this.across(this.map.inside(point).x))));
     this.knob.setAttribute("aria-valuetext", description);
   }
 
@@ -62,20 +61,23 @@ export class Plane {
       const node = document.createElement("span");
       node.className = "marker";
       node.textContent = name;
-      node.style.left = `${100 * this.across(place.x)}%`;
-      node.style.top = `${100 * (1 - this.up(place.y))}%`;
+      this.put(node, place);
       this.element.insertBefore(node, this.knob);
     }
+  }
+
+  private put(node: HTMLElement, place: TimbrePoint): void {
+    const { x, y } = this.map.inside(place);
+    node.style.left = `${100 * this.across(x)}%`;
+    node.style.top = `${100 * (1 - this.up(y))}%`;
   }
 
   private follow(event: PointerEvent): void {
     const box = this.element.getBoundingClientRect();
     const { left, right, bottom, top } = this.map.bounds;
-    const clip = (share: number) => Math.min(1, Math.max(0, share));
-    this.events.move({
-      x: left + clip((event.clientX - box.left) / box.width) * (right - left),
-      y: top + clip((event.clientY - box.top) / box.height) * (bottom - top),
-    });
+    const x = left + ((event.clientX - box.left) / box.width) * (right - left);
+    const y = top + ((event.clientY - box.top) / box.height) * (bottom - top);
+    this.events.move(this.map.inside({ x, y }));
   }
 
   private key(event: KeyboardEvent): void {
@@ -85,10 +87,8 @@ export class Plane {
     if (!event.repeat) this.events.take();
     const { left, right, bottom, top } = this.map.bounds;
     const step = event.shiftKey ? 5 * STEP : STEP;
-    this.events.move({
-      x: Math.min(right, Math.max(left, this.handle.x + dx * step * (right - left))),
-      y: Math.min(top, Math.max(bottom, this.handle.y + dy * step * (top - bottom))),
-    });
+    const { x, y } = this.handle;
+    this.events.move(this.map.inside({ x: x + dx * step * (right - left), y: y + dy * step * (top - bottom) }));
   }
 
   private across(x: number): number {
@@ -113,13 +113,17 @@ export class Plane {
     pen.strokeStyle = colour("--page");
     pen.lineWidth = 4;
     pen.lineJoin = "round";
+    const written: [number, number][] = [];
     this.map.instruments.forEach((name, i) => {
       const [x, y] = at(this.map.typical(i));
       const half = pen.measureText(name).width / 2 + 4;
       const inside = Math.min(width - half, Math.max(half, x));
+      const free = (line: number) => written.every(([otherX, otherLine]) => Math.abs(otherX - inside) > 68 || Math.abs(otherLine - line) > 13);
+      const line = [y - 7, y + 17, y - 21, y + 31].find(free) ?? y - 7;
+      written.push([inside, line]);
       pen.fillStyle = colours[i];
-      pen.strokeText(name, inside, y - 7);
-      pen.fillText(name, inside, y - 7);
+      pen.strokeText(name, inside, line);
+      pen.fillText(name, inside, line);
     });
   }
 }

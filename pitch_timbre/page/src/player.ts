@@ -1,7 +1,7 @@
 // The sound card's side: which voices sound, and how long a key takes to be heard.
 
 import type { ToneFitter, Tone } from "./tone_fit";
-import { HELD, noiseLoop, Voice, type Course } from "./voice";
+import { HELD, Voice, type Course } from "./voice";
 
 /** A limiter, so that a handful of keys does not clip. */
 function limiter(context: BaseAudioContext): AudioNode {
@@ -39,11 +39,6 @@ export class Player {
     this.wake();
     this.voices.set(name, new Voice(this.context, this.out, tone, this.fitter.noiseHz, course, gain));
     return { made: performance.now() - since, heard: 1000 * (this.context.outputLatency || this.context.baseLatency) };
-  }
-
-  /** Make beforehand what takes longest. */
-  prepare(tone: Tone): void {
-    noiseLoop(tone, this.fitter.noiseHz, this.context.sampleRate);
   }
 
   morph(name: string, tone: Tone): void {

@@ -54,6 +54,12 @@ export class TimbreMap {
     return { x: along(this.axes[0]), y: along(this.axes[1]) };
   }
 
+  /** The nearest place that the plane shows. */
+  inside({ x, y }: TimbrePoint): TimbrePoint {
+    const { left, right, bottom, top } = this.bounds;
+    return { x: Math.min(right, Math.max(left, x)), y: Math.min(top, Math.max(bottom, y)) };
+  }
+
   /** The note in the middle of an instrument. */
   typical(instrument: number): Note {
     const own = this.notes.filter((note) => note.instrument === instrument);

@@ -52,9 +52,13 @@ export class ToneFitter {
     const made = new Float64Array(power.length);
     for (let update = 0; update <= UPDATES; update++) {
       made.fill(1e-15);
-      columns.forEach(({ start, values }, i) => values.forEach((value, j) => (made[start + j] += amounts[i] * value)));
+      for (let i = 0; i < columns.length; i++) {
+        const { start, values } = columns[i];
+        for (let j = 0; j < values.length; j++) made[start + j] += amounts[i] * values[j];
+      }
       if (update === UPDATES) break;
-      columns.forEach(({ start, values }, i) => {
+      for (let i = 0; i < columns.length; i++) {
+        const { start, values } = columns[i];
         let wanted = 0;
         let present = 0;
         for (let j = 0; j < values.length; j++) {
@@ -63,7 +67,7 @@ export class ToneFitter {
           present += values[j] * inverse;
         }
         if (present > 0) amounts[i] *= Math.sqrt(wanted / present);
-      });
+      }
     }
     const distance = power.reduce((sum, value, i) => sum + Math.abs(Math.log10((value + 1e-15) / made[i])), 0);
     return {

@@ -1,6 +1,6 @@
 // A tone as sound: one oscillator for all partials, a loop of noise, the course of the level, and a soft end.
 
-import { sumOfSinusoids } from "./fourier";
+import { transform } from "./fourier";
 import type { Tone } from "./tone_fit";
 
 /** How the level goes after the key, as factors `step` seconds apart; the last one holds. */
@@ -13,8 +13,9 @@ const TARGET_RMS = 0.12;
 const ATTACK_S = 0.008;
 const RELEASE_S = 0.12;
 const MORPH_S = 0.04;
-const NOISE_LENGTH = 2 ** 16; // 1.4 s at 48 kHz, after which the noise repeats
-const NOISE_SEED = 1;
+const NOISE_LENGTH = 2 ** 18; // 5 s at 48 kHz, after which the noise repeats
+const NOISE_SEED = 1; // the same key gives the same sound
+const FILTER_LENGTH = 1024;
 
 export const HELD: Course = { step: 1, levels: Float32Array.of(1, 1) };
 
@@ -87,12 +88,10 @@ export class Voice {
     fade.connect(this.course);
     const turns = tone.f0 * (when - this.start);
     const oscillator = new OscillatorNode(context, { frequency: tone.f0, periodicWave: wave(context, tone, level, turns) });
-    const loop = noiseLoop(tone, this.noiseHz, context.sampleRate);
-    const buffer = context.createBuffer(1, loop.length, context.sampleRate);
-    buffer.copyToChannel(loop, 0);
-    const noise = new AudioBufferSourceNode(context, { buffer, loop: true });
+    const noise = new AudioBufferSourceNode(context, { buffer: whiteNoise(context), loop: true });
+    const filter = new ConvolverNode(context, { buffer: noiseFilter(context, tone, this.noiseHz), disableNormalization: true });
     oscillator.connect(fade);
-    noise.connect(noiseLevel).connect(fade);
+    noise.connect(filter).connect(noiseLevel).connect(fade);
     oscillator.start(when);
     noise.start(when);
     return { oscillator, noise, fade };
@@ -128,43 +127,42 @@ function power(tone: Tone, noiseHz: Float64Array): number {
   return sum;
 }
 
-let randomPhases: Float64Array | undefined;
+const noises = new WeakMap<BaseAudioContext, AudioBuffer>();
 
-/** The same phases each time, so that the same key gives the same sound. */
-function phases(): Float64Array {
-  if (!randomPhases) {
+/** White noise of variance 1, made once for a context. */
+function whiteNoise(context: BaseAudioContext): AudioBuffer {
+  let buffer = noises.get(context);
+  if (!buffer) {
+    buffer = context.createBuffer(1, NOISE_LENGTH, context.sampleRate);
     let state = NOISE_SEED;
-    randomPhases = Float64Array.from({ length: NOISE_LENGTH / 2 }, () => {
+    const samples = buffer.getChannelData(0);
+    for (let t = 0; t < NOISE_LENGTH; t++) {
       state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return (2 * Math.PI * state) / 2 ** 32;
-    });
+      samples[t] = Math.sqrt(3) * (state / 2 ** 31 - 1);
+    }
+    noises.set(context, buffer);
   }
-  return randomPhases;
+  return buffer;
 }
 
-const loops = new WeakMap<Tone, Float32Array<ArrayBuffer>>();
-
-/** Samples of the tone's noise, whose end runs into their beginning; made once for a tone. */
-export function noiseLoop(tone: Tone, noiseHz: Float64Array, sampleRate: number): Float32Array<ArrayBuffer> {
-  const known = loops.get(tone);
-  if (known) return known;
-  const real = new Float64Array(NOISE_LENGTH);
-  const imaginary = new Float64Array(NOISE_LENGTH);
-  const binHz = sampleRate / NOISE_LENGTH;
-  const random = phases();
-  const highestHz = Math.min(noiseHz[noiseHz.length - 1], sampleRate / 2);
+/** The filter of linear phase that gives white noise the spectrum of the tone's noise. */
+function noiseFilter(context: BaseAudioContext, tone: Tone, noiseHz: Float64Array): AudioBuffer {
+  const { sampleRate } = context;
+  const real = new Float64Array(FILTER_LENGTH);
   let band = 1;
-  for (let bin = Math.ceil(noiseHz[0] / binHz); bin * binHz < highestHz; bin++) {
-    const hz = bin * binHz;
-    while (hz > noiseHz[band]) band++;
-    const share = (hz - noiseHz[band - 1]) / (noiseHz[band] - noiseHz[band - 1]);
+  for (let bin = 1; bin < FILTER_LENGTH / 2; bin++) {
+    const hz = (bin * sampleRate) / FILTER_LENGTH;
+    while (band < noiseHz.length && hz > noiseHz[band]) band++;
+    if (band === noiseHz.length) break;
+    const share = Math.max(0, (hz - noiseHz[band - 1]) / (noiseHz[band] - noiseHz[band - 1]));
     const density = (1 - share) * tone.noise[band - 1] + share * tone.noise[band];
-    // A sinusoid at each bin; together they have the noise's power in each hertz.
-    const amplitude = Math.sqrt(2 * density * binHz);
-    real[bin] = amplitude * Math.cos(random[bin]);
-    imaginary[bin] = amplitude * Math.sin(random[bin]);
+    real[bin] = real[FILTER_LENGTH - bin] = Math.sqrt((density * sampleRate) / 2) / FILTER_LENGTH;
   }
-  const loop = sumOfSinusoids(real, imaginary);
-  loops.set(tone, loop);
-  return loop;
+  transform(real, new Float64Array(FILTER_LENGTH));
+  const buffer = context.createBuffer(1, FILTER_LENGTH, sampleRate);
+  const taps = buffer.getChannelData(0);
+  for (let t = 0; t < FILTER_LENGTH; t++) {
+    taps[t] = real[(t + FILTER_LENGTH / 2) % FILTER_LENGTH] * Math.sin((Math.PI * t) / FILTER_LENGTH) ** 2;
+  }
+  return buffer;
 }
