@@ -117,7 +117,7 @@ class PitchTimbreVAE(NoteModule):
         """The unweighted terms of a batch, and the latents of its notes; terms of weight 0 are absent.
 
         Args:
-            batch: x, x_shifted (or None), semitones, pitch, as :class:`datamodules.note_pairs.NotePair` names them.
+            batch: x, x_shifted (or None), semitones, pitch, as :class:`datamodules.batch.NotePair` names them.
         """
         # x and x' in one pass: the only difference to two passes is whose statistics a batch is normalised by.
         views = batch.views

@@ -27,8 +27,8 @@ import soundfile
 import soxr
 from scipy import signal
 
+from datamodules.note_table import NOTE_COLUMNS, check_notes
 from datamodules.sources.source import NoteSource
-from datamodules.splits import NOTE_COLUMNS, check_notes
 
 SAMPLE_RATE = 22_050
 """Sample rate of every rendered note, in Hz."""

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from datamodules.note_table import check_notes
 from datamodules.sources.pitches import midi_from_name
 from datamodules.sources.source import NoteSource
-from datamodules.splits import check_notes
 
 AUDIO_SUFFIXES = (".wav", ".aif", ".aiff", ".flac", ".ogg", ".mp3")
 NAMED_AT_MOST = 5

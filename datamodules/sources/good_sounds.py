@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from datamodules.note_table import check_notes
 from datamodules.sources.files import FileSource, check_choice, first_few, path_inside, require_root
 from datamodules.sources.mirdata_extra import download
 from datamodules.sources.pitches import midi_from_name
-from datamodules.splits import check_notes
 
 _PARTS = ["packs", "ratings", "sounds", "takes", "audios"]
 

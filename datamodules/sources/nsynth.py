@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from datamodules.note_table import check_notes
 from datamodules.sources.files import FileSource, check_choice, first_few, require_root
-from datamodules.splits import check_notes
 
 SAMPLE_RATE = 16_000
 _FIELDS = ("pitch", "velocity", "instrument_str", "instrument_family_str", "instrument_source_str")

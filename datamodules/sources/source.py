@@ -19,7 +19,7 @@ class NoteSource(ABC):
 
     @abstractmethod
     def read_notes(self, root: Path | None) -> pd.DataFrame:
-        """Return the note table, checked by :func:`datamodules.splits.check_notes`."""
+        """Return the note table, checked by :func:`datamodules.note_table.check_notes`."""
 
     @abstractmethod
     def read_audio(self, root: Path | None, note: Any, duration_s: float) -> tuple[np.ndarray, int]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from datamodules.note_table import check_notes
 from datamodules.sources.files import FileSource, first_few, path_inside
 from datamodules.sources.pitches import midi_from_name
-from datamodules.splits import check_notes
 
 _NEEDED = ("audio", "pitch", "instrument")
 _OPTIONAL = {"dynamic": "", "group": "", "offset_s": 0.0}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from datamodules.note_table import check_notes
 from datamodules.sources.files import FileSource, notes_from_names, require_root
 from datamodules.sources.mirdata_extra import download
 from datamodules.sources.sol import sol_fields
-from datamodules.splits import check_notes
 
 _METADATA_PLACES = ("TinySOL_metadata.csv", "annotation/TinySOL_metadata.csv")
 _METADATA_COLUMNS = ("Path", "Fold", "Instrument (in full)", "Pitch ID")

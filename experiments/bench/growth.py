@@ -69,7 +69,8 @@ def measure_case(case: Case, cache: Path) -> dict[str, Any]:
     one_thread()
     import torch
 
-    from datamodules.note_pairs import NotePairs, ShiftSettings
+    from datamodules.epoch_sampler import ShiftSettings
+    from datamodules.note_pairs import NotePairs
     from datamodules.sources.embedded import EmbeddedNotes
     from datamodules.splits import SplitSettings
     from experiments.bench.metrics import Shares
@@ -129,8 +130,8 @@ def slope(notes: list[float], values: list[float]) -> float:
 
 def switch_point(lowest: int, highest: int) -> int:
     """Notes above which the table of shifts exceeds the default budget."""
+    from datamodules.epoch_sampler import ShiftSettings
     from datamodules.mel import MelSettings
-    from datamodules.note_pairs import ShiftSettings
 
     return int(ShiftSettings().memory_budget_mib * MIB / ((highest - lowest + 1) * MelSettings().n_mels * 4))
 

@@ -25,8 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.epoch_sampler import ShiftSettings
 from datamodules.mel import EPSILON, FrameScale, MelSettings
-from datamodules.note_pairs import NotePairs, ShiftSettings
+from datamodules.note_pairs import NotePairs
 from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.waveforms import WaveformSettings, prepare_waveform
 from experiments.bench.measure import OverLimitError, bounded

@@ -23,7 +23,8 @@ from callbacks.generation_metrics import classifier_file
 from callbacks.pitch_calibration import PitchCalibration
 from callbacks.temperature import TemperatureAnnealing
 from datamodules.atomic_files import replacing
-from datamodules.note_pairs import NotePair, NotePairs
+from datamodules.batch import NotePair
+from datamodules.note_pairs import NotePairs
 from experiments.bench.measure import DisagreementError, Figure, Goal, Measured, Spread, ratios
 from experiments.paths import CONFIGS
 from lightning_modules.latents import Latents

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from datamodules.note_table import NOTE_COLUMNS
 from datamodules.sources import embedded
 from datamodules.sources.embedded import (
     INSTRUMENTS,
@@ -24,7 +25,6 @@ from datamodules.sources.embedded import (
     choose_recording,
     render_note,
 )
-from datamodules.splits import NOTE_COLUMNS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTRACT = REPOSITORY / "datamodules" / "sources" / "fluid_r3"

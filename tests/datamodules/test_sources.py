@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.corrections import apply_corrections
+from datamodules.note_table import NOTE_COLUMNS
 from datamodules.sources.files import audio_files, path_inside
 from datamodules.sources.good_sounds import GoodSoundsSource
 from datamodules.sources.nsynth import NSynthSource
@@ -26,7 +27,6 @@ from datamodules.sources.pitches import midi_from_name, name_from_midi
 from datamodules.sources.sol import SolSource
 from datamodules.sources.table import TableSource
 from datamodules.sources.tinysol import TinySolSource
-from datamodules.splits import NOTE_COLUMNS
 
 
 def write_audio(root: Path, *names: str, rate: int = 44_100, midi: int = 69) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datamodules.splits import NOTE_COLUMNS, SplitSettings, check_notes, split_notes, write_split
+from datamodules.note_table import NOTE_COLUMNS, check_notes
+from datamodules.splits import SplitSettings, split_notes, write_split
 
 
 def table(per_instrument: int = 40, instruments: tuple[str, ...] = ("oboe", "cello", "flute")) -> pd.DataFrame:

@@ -15,7 +15,8 @@ import soundfile
 import torch
 
 from callbacks.generation_metrics import GenerationMetrics
-from datamodules.note_pairs import NotePair, NotePairs
+from datamodules.batch import NotePair
+from datamodules.note_pairs import NotePairs
 from datamodules.sources.pitches import name_from_midi
 from experiments.__main__ import main
 from experiments.cli import has_bf16_arithmetic

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from datamodules.note_pairs import NotePair
+from datamodules.batch import NotePair
 from lightning_modules import objectives
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE

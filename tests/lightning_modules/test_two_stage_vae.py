@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.note_pairs import NotePair
+from datamodules.batch import NotePair
 from lightning_modules import objectives, own_objectives
 from lightning_modules.own_objectives import TwoStageWeights
 from lightning_modules.pitch_axis import BINS_PER_SEMITONE, EquivariantPitchEncoder, HarmonicComb, MelPitchAxis
