@@ -17,6 +17,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+import datamodules.sources
 from datamodules.corrections import apply_corrections
 from datamodules.note_table import NOTE_COLUMNS
 from datamodules.sources.files import audio_files, path_inside
@@ -492,6 +493,12 @@ def test_the_root_itself_may_be_a_link(tmp_path):
     write_audio(tmp_path / "real", "a.wav")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert list(audio_files(tmp_path / "link")) == ["a.wav"]
+
+
+@pytest.mark.parametrize("name", datamodules.sources.__all__)
+def test_sources_are_found_by_their_short_names(name):
+    assert issubclass(getattr(datamodules.sources, name), datamodules.sources.source.NoteSource)
+    assert getattr(datamodules.sources, name).__name__ == name
 
 
 # Sources as settings --------------------------------------------------------------------------------------------------
