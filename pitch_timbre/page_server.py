@@ -34,7 +34,7 @@ def write_page(folder: Path, card: Path) -> list[Path]:
     Raises:
         PageError: the page is not built, the model is incomplete, or the folder cannot be written.
     """
-    built = files(__package__) / "page" / "static"
+    built = files("pitch_timbre") / "page" / "static"
     if not (built / "index.html").is_file():
         raise PageError(f"the page is not built: {built} has no index.html; in a checkout, run: make page")
     contents = {part.name: part.read_bytes() for part in built.iterdir() if part.is_file()}

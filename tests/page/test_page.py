@@ -240,6 +240,25 @@ def test_keys_do_what_the_mouse_does(page: Page) -> None:
         assert not page.run("return document.querySelectorAll('.key.down').length")
 
 
+MIDI_INSTRUMENT = """
+const input = {name: 'Test keys'};
+navigator.requestMIDIAccess = async () => ({inputs: new Map([['1', input]])});
+window.testMidi = (...data) => input.onmidimessage({data: new Uint8Array(data), timeStamp: performance.now()});
+"""
+
+
+def test_a_midi_instrument_plays(page: Page) -> None:
+    """The browser's own access asks for a permission that no test can give; the messages are those of a keyboard."""
+    page.run(MIDI_INSTRUMENT)
+    page.click("Connect MIDI")
+    page.wait(lambda: "Test keys" in page.status)
+    down = "return [...document.querySelectorAll('.key.down')].map((key) => +key.dataset.midi)"
+    page.run("testMidi(0x90, 62, 80); testMidi(0x90, 10, 80); testMidi(0xb0, 64, 127)")
+    assert page.run(down) == [62]
+    page.run("testMidi(0x90, 62, 0)")  # a note that is struck with velocity 0 is let go
+    assert page.run(down) == []
+
+
 def test_everything_to_be_operated_has_a_name(page: Page) -> None:
     nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     roles = {"button", "slider", "image", "group", "status"}
