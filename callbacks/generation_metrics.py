@@ -68,7 +68,7 @@ class GenerationMetrics(L.Callback):
                     f"{file}: there is no {label} classifier for this data; train it by "
                     f"`lightning fit --config configs/classifier_{label}.yaml` with the same data"
                 )
-            self._classifiers[label] = NoteClassifier.load(file, data_hash)
+            self._classifiers[label] = NoteClassifier.load(file, data_hash, label)
 
     def fingerprints(self) -> dict[str, str]:
         """Label -> hash of the classifier that judges it."""

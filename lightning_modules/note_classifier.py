@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.checkpoint_file import read_file
 from lightning_modules.networks import mlp
-from lightning_modules.note_module import NoteModule
+from lightning_modules.note_module import NoteModule, check_positive
 from lightning_modules.schedules import ParameterGroup
 
 
@@ -39,13 +38,8 @@ class NoteClassifier(NoteModule):
     ) -> None:
         super().__init__()
         self.label, self.learning_rate = label, learning_rate
-        self._arguments = {
-            "label": label,
-            "n_pitches": n_pitches,
-            "n_instruments": n_instruments,
-            "n_mels": n_mels,
-            "width": width,
-        }
+        check_positive(n_pitches=n_pitches, n_instruments=n_instruments, n_mels=n_mels, width=width)
+        check_positive(learning_rate=learning_rate)
         self.body = mlp(n_mels, width)
         self.head = nn.Linear(width, n_pitches if label == "pitch" else n_instruments)
 
@@ -78,25 +72,24 @@ class NoteClassifier(NoteModule):
         return [ParameterGroup(list(self.parameters()), self.learning_rate)]
 
     @classmethod
-    def load(cls, file: Path, data_hash: str) -> NoteClassifier:
+    def load(cls, file: Path, data_hash: str, label: str) -> NoteClassifier:
         """Read a kept classifier of this data, in evaluation mode.
 
         Raises:
-            ValueError: the file is not such a checkpoint, or of other data.
+            ValueError: the file is no such checkpoint, or of other data, or of the other label.
         """
         try:
-            if zipfile.ZipFile(file).testzip():  # torch does not compare the checksums that it writes
-                raise ValueError("damaged")
-            kept = torch.load(file, map_location="cpu", weights_only=True)
+            kept = read_file(file)
             classifier = cls(**kept["arguments"])
+            classifier.check_weights(kept["state_dict"])
             classifier.load_state_dict(kept["state_dict"])
         except Exception as error:
             raise ValueError(
                 f"{file}: not a classifier checkpoint ({type(error).__name__}); delete it to train a new one"
             ) from error
-        if kept.get("data_hash") != data_hash:
+        if (found := (kept.get("data_hash"), classifier.label)) != (data_hash, label):
             raise ValueError(
-                f"{file}: trained on other data ({kept.get('data_hash')}, this is {data_hash}); "
+                f"{file}: trained on other data or labels {found}, not {(data_hash, label)}; "
                 "delete it to train a new one"
             )
         return classifier.eval().requires_grad_(False)
@@ -111,4 +104,4 @@ class NoteClassifier(NoteModule):
 
     def kept(self, data_hash: str) -> dict[str, Any]:
         """What a file holds that :meth:`load` reads."""
-        return {"arguments": self._arguments, "data_hash": data_hash, "state_dict": self.state_dict()}
+        return {"arguments": self.arguments, "data_hash": data_hash, "state_dict": self.state_dict()}

@@ -1,15 +1,24 @@
-"""What all models of this project share: an epoch's log and the optimiser."""
+"""What all models of this project share: an epoch's log, the optimiser, and checkpoints that say what they hold."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import asdict, is_dataclass
+from functools import partial
+from math import inf
+from pathlib import Path
+from typing import Any, Self
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.parsing import collect_init_args
 
-from lightning_modules.schedules import Constant, ParameterGroup
+from lightning_modules.schedules import Constant, ParameterGroup, Schedule
 from lightning_modules.term_log import TermLog
+
+MAY_BE_NAN = ("midi_offset", "calibration_agreement")
+"""Buffers that are NaN until a model is calibrated."""
 
 
 class NoteModule(L.LightningModule, ABC):
@@ -18,12 +27,21 @@ class NoteModule(L.LightningModule, ABC):
     Attributes:
         amsgrad: whether Adam is AMSGrad.
         terms_log: where a step adds its terms.
+        arguments: of the constructor, as plain values.
+        origin: where the weights come from, such as the row and the code's revision; the CLI sets it.
+        data_settings: of a loaded model, what its frames were made with (:class:`datamodules.note_pairs.NotePairs`).
     """
 
     amsgrad = False
 
     def __init__(self) -> None:
         super().__init__()
+        frame = inspect.currentframe()
+        assert frame is not None
+        levels = collect_init_args(frame, [], classes=(NoteModule,))
+        self.arguments = {name: plain(value) for level in levels for name, value in level.items()}
+        self.origin: dict[str, Any] = {}
+        self.data_settings: dict[str, Any] = {}
         self.terms_log = TermLog(self)
 
     @abstractmethod
@@ -41,10 +59,14 @@ class NoteModule(L.LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """Adam, with a scheduler where a learning rate changes."""
         groups = self.parameter_groups()
+        try:
+            clips = bool(self.trainer.gradient_clip_val)  # Lightning clips no gradients of a fused optimiser
+        except RuntimeError:  # a bare loop has no trainer
+            clips = False
         optimizer = torch.optim.Adam(
             [{"params": group.parameters, "lr": group.learning_rate} for group in groups],
             amsgrad=self.amsgrad,
-            fused=True,
+            fused=not clips,
         )
         if all(isinstance(group.schedule, Constant) for group in groups):
             return optimizer
@@ -52,3 +74,90 @@ class NoteModule(L.LightningModule, ABC):
         shares = [group.share_of(steps, epochs) for group in groups]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def description(self) -> dict[str, Any]:
+        """The class, its arguments and where the weights come from, as plain values; `load` builds the model of it."""
+        return {"class": type(self).__name__, "arguments": self.arguments, "origin": self.origin}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what the weights are of."""
+        checkpoint["model"] = self.description()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another class, of other arguments or row, or whose weights do not fit.
+
+        Raises:
+            ValueError: it names what differs.
+        """
+        kept, own = checkpoint.get("model"), self.description()
+        if not isinstance(kept, dict) or not isinstance(kept.get("arguments"), dict):
+            raise ValueError("the checkpoint does not say which model it holds; train it again")
+        if kept.get("class") != own["class"]:
+            raise ValueError(f"the checkpoint holds a {kept.get('class')}, and this model is a {own['class']}")
+        row, own_row = (of.get("origin", {}).get("row") for of in (kept, own))
+        if row and own_row and row != own_row:
+            raise ValueError(f"the checkpoint is of row {row}, and this run of row {own_row}")
+        for name, value in own["arguments"].items():
+            if (other := kept["arguments"].get(name)) != value:
+                raise ValueError(f"the checkpoint was trained with model.{name} {_short(other)}, it is {_short(value)}")
+        self.check_weights(checkpoint["state_dict"])
+
+    def check_weights(self, state: dict[str, Any]) -> None:
+        """Refuse weights of other names or shapes, or that are not finite.
+
+        Raises:
+            ValueError: it names the first.
+        """
+        expected = self.state_dict()
+        if state.keys() != expected.keys():
+            raise ValueError(f"the checkpoint's weights are others: {sorted(state.keys() ^ expected.keys())[0]}")
+        for name, value in expected.items():
+            found = state[name]
+            if not isinstance(found, torch.Tensor) or found.shape != value.shape:
+                raise ValueError(f"the checkpoint's {name} is not a tensor of shape {tuple(value.shape)}")
+            if name not in MAY_BE_NAN and not found.isfinite().all():
+                raise ValueError(f"the checkpoint's {name} is not finite")
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, **_: Any) -> Self:  # type: ignore[override]
+        """The model that a checkpoint holds, in evaluation mode; see :func:`lightning_modules.load.load`.
+
+        Raises:
+            ValueError: it is of another class.
+        """
+        from lightning_modules.load import load  # it knows all classes, this one among them
+
+        model = load(checkpoint_path)
+        if not isinstance(model, cls):
+            raise ValueError(f"{checkpoint_path}: holds a {type(model).__name__}, not a {cls.__name__}")
+        return model
+
+
+def plain(value: Any) -> Any:
+    """An argument as the plain values that a configuration has for it: classes by name, with their arguments."""
+    if isinstance(value, partial):
+        cls = value.args[-1] if value.args else value.func  # jsonargparse's partial ends with the class
+        return {"class_path": cls.__name__, "init_args": {name: plain(item) for name, item in value.keywords.items()}}
+    if isinstance(value, type):
+        return {"class_path": value.__name__, "init_args": {}}
+    if isinstance(value, Schedule):
+        return {"class_path": type(value).__name__, "init_args": dict(vars(value))}
+    if is_dataclass(value):
+        return asdict(value)
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def check_positive(**settings: float) -> None:
+    """Refuse settings of a model that are not above 0, or not finite.
+
+    Raises:
+        ValueError: it names the setting.
+    """
+    for name, value in settings.items():
+        if not 0 < value < inf:
+            raise ValueError(f"model.{name} is {value}; it must be above 0, and finite")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

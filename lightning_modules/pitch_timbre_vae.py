@@ -23,7 +23,7 @@ from lightning_modules.networks import (
     PitchEncoder,
     TimbreEncoder,
 )
-from lightning_modules.note_module import NoteModule
+from lightning_modules.note_module import NoteModule, check_positive
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.schedules import Constant, ParameterGroup, Schedule
 
@@ -66,10 +66,12 @@ class PitchTimbreVAE(NoteModule):
         n_categories: int | None = None,
     ) -> None:
         super().__init__()
+        check_positive(learning_rate=learning_rate, contrast_temperature=contrast_temperature)
+        check_positive(n_mels=n_mels, n_latent=n_latent, width=width)
         k = n_pitches if n_categories is None else n_categories
         if k < 2 or (weights.supervised and k < n_pitches):
             raise ValueError(
-                f"model.n_categories is {k}; give at least 2, and {n_pitches} (one a pitch) for weights.supervised"
+                f"model.n_categories is {k} for {n_pitches} pitches; give at least 2, and one a pitch for labels"
             )
         self.weights, self.schedule, self.amsgrad = weights, schedule, amsgrad
         self.n_pitches, self.n_mels, self.n_latent = k, n_mels, n_latent
@@ -203,13 +205,3 @@ class PitchTimbreVAE(NoteModule):
         offset, agreement = self.pitch_encoder.calibration(frames, midi)
         self.midi_offset.copy_(offset)
         self.calibration_agreement.copy_(agreement)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the weights' shapes stand for."""
-        checkpoint["frames"] = {"n_pitches": self.n_pitches, "n_mels": self.n_mels}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of other categories or bands in one line rather than by tensor shapes."""
-        own = {"n_pitches": self.n_pitches, "n_mels": self.n_mels}
-        if checkpoint.get("frames", own) != own:
-            raise ValueError(f"the checkpoint was trained with {checkpoint['frames']}, this data and model have {own}")

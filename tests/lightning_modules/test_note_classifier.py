@@ -20,7 +20,7 @@ def test_a_kept_classifier_is_the_same(tmp_path: Path) -> None:
     classifier = NoteClassifier("instrument", n_instruments=3, n_mels=64, width=32).eval()
     file = tmp_path / "hash" / "instrument.ckpt"
     write_checkpoint(classifier.kept("abc"), file)
-    again = NoteClassifier.load(file, "abc")
+    again = NoteClassifier.load(file, "abc", "instrument")
     x = torch.randn(5, 64)
     assert torch.equal(classifier.posterior(x), again.posterior(x))
     assert not any(parameter.requires_grad for parameter in again.parameters())
@@ -34,7 +34,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(ValueError, match="not a classifier checkpoint"):
-        NoteClassifier.load(file, "abc")
+        NoteClassifier.load(file, "abc", "pitch")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
@@ -42,21 +42,22 @@ def test_a_corrupt_file_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "pitch.ckpt"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"pitch\.ckpt: not a classifier checkpoint .*delete it"):
-        NoteClassifier.load(file, "abc")
+        NoteClassifier.load(file, "abc", "pitch")
 
 
-def test_a_classifier_of_other_data_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("data_hash", "label"), [("xyz", "pitch"), ("abc", "instrument")])
+def test_a_classifier_of_other_data_or_label_is_refused(tmp_path: Path, data_hash: str, label: str) -> None:
     file = tmp_path / "pitch.ckpt"
     write_checkpoint(NoteClassifier("pitch", n_pitches=20, n_mels=64, width=32).kept("abc"), file)
-    with pytest.raises(ValueError, match=r"pitch\.ckpt: trained on other data \(abc, this is xyz\)"):
-        NoteClassifier.load(file, "xyz")
+    with pytest.raises(ValueError, match=rf"pitch\.ckpt: trained on other data or labels .*{data_hash}.*{label}"):
+        NoteClassifier.load(file, data_hash, label)
 
 
 def test_a_pickled_object_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pitch.ckpt"
     torch.save({"arguments": {"label": "pitch"}, "state_dict": _Bomb(tmp_path / "exploded")}, file)
     with pytest.raises(ValueError, match="not a classifier checkpoint"):
-        NoteClassifier.load(file, "abc")
+        NoteClassifier.load(file, "abc", "pitch")
     assert not (tmp_path / "exploded").exists()
 
 
@@ -72,5 +73,5 @@ def test_a_fingerprint_tells_classifiers_apart(tmp_path: Path) -> None:
     torch.manual_seed(0)
     one, other = (NoteClassifier("pitch", n_pitches=5, n_mels=16, width=8) for _ in range(2))
     write_checkpoint(one.kept("hash"), tmp_path / "one.ckpt")
-    assert NoteClassifier.load(tmp_path / "one.ckpt", "hash").fingerprint() == one.fingerprint()
+    assert NoteClassifier.load(tmp_path / "one.ckpt", "hash", "pitch").fingerprint() == one.fingerprint()
     assert one.fingerprint() != other.fingerprint()

@@ -156,5 +156,23 @@ def test_the_temperature_is_in_the_state() -> None:
 
 
 def test_pitches_need_a_category_each_where_labels_are_learned() -> None:
-    with pytest.raises(ValueError, match=r"model\.n_categories is 10; .* 20 \(one a pitch\)"):
+    with pytest.raises(ValueError, match=r"model\.n_categories is 10 for 20 pitches"):
         PitchTimbreVAE(ObjectiveWeights(supervised=1), n_pitches=20, n_categories=10)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["learning_rate", "contrast_temperature", "width", "n_latent", "n_mels"])
+def test_settings_that_no_model_can_have_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"model\.{name} is {value}"):
+        PitchTimbreVAE(**{name: value})
+
+
+def test_one_pitch_is_no_category() -> None:
+    with pytest.raises(ValueError, match=r"model\.n_categories is 1 for 1 pitches"):
+        PitchTimbreVAE(n_pitches=1)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_weights_out_of_range_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=rf"model\.weights\.cycle is {value}"):
+        ObjectiveWeights(cycle=value)
