@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 from callbacks.epoch_log import FitLogger
-from callbacks.provenance import computed_by, differences
+from callbacks.provenance import computed_by, differences, git_revision
 from datamodules.atomic_files import write_json
 from datamodules.splits import write_split
 
@@ -83,6 +83,11 @@ class RunRecord(L.Callback):
             "config_hash": kept.get("config_hash"),
         }
         self._spent_s, self._sessions = kept.get("wall_s", 0.0), list(kept.get("sessions", []))
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Let the model's checkpoints say where its weights come from."""
+        if stage == "fit":
+            pl_module.origin = {"row": self.row, "seed": self.seed, "git_revision": git_revision()}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record."""

@@ -238,8 +238,8 @@ class PitchTimbreCLI(LightningCLI):
             return
         checkpoint = read_checkpoint(file)
         try:
-            self.model.on_load_checkpoint(checkpoint)
             self.datamodule.load_state_dict(checkpoint["NotePairs"])
+            self.model.on_load_checkpoint(checkpoint)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         if self.subcommand == "fit" and "optimizer_states" not in checkpoint:

@@ -200,9 +200,10 @@ def test_a_checkpoint_is_tested_with_its_own_scale(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data.mel.n_mels", "128"], "this data and model have"),
-        (["--data.pitch_range", "[24,110]"], "this data and model have"),
+        (["--data.mel.n_mels", "128"], "n_mels: 256"),
+        (["--data.pitch_range", "[24,110]"], "model.n_pitches"),
         (["--data.mel.fmin_hz", "30"], "other mel settings (fmin_hz: 20.0)"),
+        (["--model.weights.cycle", "2"], "model.weights"),
         ([], "holds weights alone; a fit goes on from a last.ckpt"),
     ],
 )
