@@ -221,7 +221,7 @@ class TwoStageVAE(PitchTimbreVAE):
     @property
     def restarts(self) -> list[PitchAxis]:
         """The pitch encoders that are learned side by side; the first is the model's own."""
-        return [self.pitch_encoder, *self.rivals]  # type: ignore[list-item]
+        return [self.pitch_encoder, *self.rivals]
 
     def on_train_epoch_start(self) -> None:
         """After the axis stage: keep the best of the restarts, choose its categories, and freeze it."""
@@ -245,9 +245,8 @@ class TwoStageVAE(PitchTimbreVAE):
         if self.weights.alignment:
             terms = [self._axis_terms(logits, shifted, batch.semitones) for logits, shifted in pairs]
         else:
-            terms = [
-                self._labelled_terms(restart, *pair, batch) for restart, pair in zip(self.restarts, pairs, strict=True)
-            ]
+            labelled = zip(self.restarts, pairs, strict=True)
+            terms = [self._labelled_terms(restart, views[0], views[1], batch) for restart, views in labelled]
         loss = torch.stack([self.weighted_sum(each) for each in terms]).sum()
         self.terms_log.add("train", {f"loss/{name}": term for name, term in terms[0].items()}, len(batch.x))
         if self.current_epoch == self.axis.epochs - 1:

@@ -14,10 +14,10 @@ import pandas as pd
 import soxr
 from numpy.typing import NDArray
 
+from datamodules.note_table import check_notes
 from datamodules.sources.embedded import INSTRUMENTS, SAMPLE_RATE
 from datamodules.sources.files import first_few
 from datamodules.sources.source import NoteSource
-from datamodules.splits import check_notes
 
 # Generators of SoundFont 2.01, section 8.1.2.
 _COARSE_TUNE, _FINE_TUNE, _SAMPLE_MODES, _ROOT_KEY = 51, 52, 54, 58
