@@ -153,7 +153,8 @@ def _read_zones(
             raise ValueError(f"{path}: is no SF2 soundfont (it does not begin with RIFF)")
         file.seek(0)
         root_logger = logging.getLogger()
-        level, _ = root_logger.level, root_logger.setLevel(logging.ERROR)  # the library logs to the root logger
+        level = root_logger.level
+        root_logger.setLevel(logging.ERROR)  # the library logs to the root logger
         try:
             font = Sf2File(file)
             presets = [preset for preset in font.presets if preset.name != "EOP"]
