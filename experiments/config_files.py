@@ -1,79 +1,56 @@
-"""What a configuration may say: `base:` names the file it builds on, and classes are those of this project."""
+"""Configuration files and arguments, read and checked before anything heavy is imported.
+
+`base:` names the file that a configuration builds on. All bases are laid first, then the files, then the arguments: so
+the order of `--config data.yaml --config row.yaml` does not matter, and a base never undoes what a file asks for.
+"""
 
 from __future__ import annotations
 
-import os
+import json
 import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
-from jsonargparse import ActionConfigFile, set_parsing_settings
-from omegaconf import OmegaConf
-from omegaconf.basecontainer import BaseContainer
 
-OWN_CLASSES = (
-    "callbacks",
-    "datamodules",
-    "lightning_modules",
-    "lightning.fabric.plugins",
-    "lightning.fabric.strategies",
-    "lightning.pytorch.callbacks",
-    "lightning.pytorch.loggers",
-    "lightning.pytorch.plugins",
-    "lightning.pytorch.profilers",
-    "lightning.pytorch.strategies",
-    "torch.optim",
-)
-"""What a ``class_path`` may name: these packages and modules, and what lies in them."""
-
-ALLOW_CLASSES = "PITCH_TIMBRE_ALLOW_CLASSES"
-"""The environment variable that names more packages for ``class_path``, separated by commas."""
+from experiments.known_settings import RENAMED_FILES, checked, nearest
 
 LARGEST_CONFIG_BYTES = 1_000_000
 ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+LARGEST_SEED = 2**32 - 1
 
 
-def trust_own_classes() -> None:
-    """Let configurations and arguments name the project's and Lightning's classes alone, and import nothing else.
+class ConfigError(ValueError):
+    """A configuration file that cannot be used; the message is one line."""
 
-    Nor do they call a resolver of omegaconf: ``${row}`` is replaced, ``${oc.env:SECRET}`` refused.
-    """
-    more = [name.strip() for name in os.environ.get(ALLOW_CLASSES, "").split(",") if name.strip()]
-    set_parsing_settings(
-        omegaconf_absolute_to_relative_paths=True,
-        instantiate_subclass_spec_in_any=False,
-        import_path_denylist=["*"],
-        import_path_allowlist=[*OWN_CLASSES, *more],
-    )
-    for name in list(BaseContainer._resolvers):
-        OmegaConf.clear_resolver(name)
+
+class Layer(NamedTuple):
+    """The settings of one file: where they come from, and what they are."""
+
+    name: str
+    content: dict[str, Any]
 
 
 def check_row(row: str) -> None:
-    """Refuse a row's name that could lead out of the folder of runs, or read as an option.
+    """Refuse a row's name that could lead out of the folder of runs, or be read as an option or a number.
 
     Raises:
-        ValueError: it is no plain name.
+        ValueError: it is not a plain name.
     """
-    if not ROW.fullmatch(row):
+    if not ROW.fullmatch(row) or not isinstance(yaml.safe_load(row), str) or _is_number(row):
         raise ValueError(
-            f"row {row!r}: a row's name is of letters, digits and . _ + -, begins with a letter or digit, and has 64 "
-            "characters at most"
+            f"row {row!r}: a row's name is not a number, has at most 64 letters, digits and . _ + -, and begins with a "
+            "letter or digit"
         )
 
 
-class BaseConfigFile(ActionConfigFile):
-    """Apply the file that a configuration's ``base`` key names, relative to it, before the configuration itself."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Apply the bases, the innermost first, then the file.
-
-        Raises:
-            TypeError: a file is missing or no mapping, or bases name each other in a circle (argparse prints it).
-        """
-        for content in with_bases(Path(values)) if "\n" not in str(values) else [str(values)]:
-            super().__call__(parser, cfg, content, option_string)
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -87,22 +64,130 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def with_bases(file: Path, inner: tuple[Path, ...] = ()) -> list[str]:
-    """The contents of a configuration and of its bases, the innermost first, without their ``base`` keys."""
-    file = file.expanduser().resolve()
-    if file in inner:
-        raise TypeError(f"{file}: the base files name each other in a circle")
-    named = f", the base of {inner[-1]}" if inner else ""
-    if not file.is_file():
-        raise TypeError(f"{file}{named}: there is no such configuration file")
-    if file.stat().st_size > LARGEST_CONFIG_BYTES:
-        raise TypeError(f"{file}{named}: too large for a configuration file")
+def plain(text: str, name: str) -> Any:
+    """The values of a YAML text.
+
+    Raises:
+        ConfigError: it is too long, or not YAML of plain values.
+    """
+    if len(text) > LARGEST_CONFIG_BYTES:
+        raise ConfigError(f"{name}: too large for a configuration")
     try:
-        content = yaml.load(file.read_text(), PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise TypeError(f"{file}: not a YAML file: {error}") from error
+        return yaml.load(text, PlainLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{name}: not a YAML file: {error}") from error
+
+
+def layers(file: Path, inner: tuple[Path, ...] = ()) -> list[Layer]:
+    """The settings of a configuration file and of its bases, the innermost first, without their ``base`` keys.
+
+    Raises:
+        ConfigError: a file is missing or not a mapping, or bases name each other in a circle.
+    """
+    named = f", the base of {inner[-1]}" if inner else ""
+    try:
+        file = file.expanduser().resolve()
+        size = file.stat().st_size if file.is_file() else None
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, a name that is too long, a circle of links, no home
+        raise ConfigError(f"{str(file)[:80]!r}{named}: not the name of a file ({error})"[:300]) from error
+    if file in inner:
+        raise ConfigError(f"{file}: the base files name each other in a circle")
+    if size is None:
+        new = RENAMED_FILES.get(file.name)
+        like = f"; it is now {new}" if new else nearest(file.name, (each.name for each in file.parent.glob("*.yaml")))
+        raise ConfigError(f"{file}{named}: there is no such configuration file{like}")
+    if size > LARGEST_CONFIG_BYTES:
+        raise ConfigError(f"{file}{named}: too large for a configuration file")
+    try:
+        content = plain(file.read_text(), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise TypeError(f"{file}: a configuration is a mapping of settings, not {type(content).__name__}")
+        raise ConfigError(f"{file}: a configuration is a mapping of settings, not {type(content).__name__}")
     base = content.pop("base", None)
-    own = [yaml.safe_dump(content, sort_keys=False)]
-    return own if base is None else with_bases(file.parent / str(base), (*inner, file)) + own
+    own = [Layer(str(file), content)]
+    return own if base is None else layers(file.parent / str(base), (*inner, file)) + own
+
+
+def with_bases(file: Path) -> list[str]:
+    """The contents of a configuration and of its bases as YAML, the innermost first; see `layers`."""
+    return [yaml.safe_dump(layer.content, sort_keys=False) for layer in layers(file)]
+
+
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others laid over them; another class does not keep the arguments of the one before."""
+    found = dict(below)
+    for key, value in above.items():
+        old = found.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        same = both and value.get("class_path", old.get("class_path")) == old.get("class_path")
+        found[key] = overlaid(old, value) if same else value
+    return found
+
+
+def split_arguments(words: Sequence[str]) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """The values of ``--config``, and the other arguments: name (as written, with ``--``) and value, if it has one."""
+    files: list[str] = []
+    others: list[tuple[str, str | None]] = []
+    left = list(words)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if not name.startswith("-"):
+            name, equals, value = name + equals + value, "", ""
+        elif not equals and left and not left[0].startswith("--") and name not in ("-h", "--help", "--print_config"):
+            equals, value = "=", left.pop(0)
+        if name in ("-c", "--config") and equals:
+            files.append(value)
+        else:
+            others.append((name, value if equals else None))
+    return files, others
+
+
+def _layers_of(value: str) -> list[Layer]:
+    """The layers of a file, or of settings that are given in place of one."""
+    if "\n" not in value and not value.startswith("{"):
+        return layers(Path(value))
+    content = plain(value, "--config")
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config: a configuration is a mapping of settings, not {type(content).__name__}")
+    return [Layer("--config", content)]
+
+
+def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[str]:
+    """Checked arguments for the parser: the settings of the bases, of the files, then those that stand as arguments.
+
+    Args:
+        words: the arguments, without the command.
+        keep: whether a setting at the top (``data``, ``model``, ...) is passed on; all are checked.
+
+    Raises:
+        ConfigError: a file cannot be used.
+        UnknownSettingError: a setting, a class or a value that there is not.
+    """
+    files, others = split_arguments(words)
+    chains = [_layers_of(value) for value in files]
+    bases = {layer.name: layer for chain in chains for layer in chain[:-1]}
+    merged: dict[str, Any] = {}
+    found: list[str] = []
+    for layer in (*bases.values(), *(chain[-1] for chain in chains)):
+        content = checked(layer.content, merged, f"{layer.name}: ")
+        merged = overlaid(merged, content)
+        found += ["--config", yaml.safe_dump({k: v for k, v in content.items() if keep(k)}, sort_keys=False) + "\n"]
+    for name, value in others:
+        path = name.removeprefix("--").removesuffix("+").removesuffix(".help")
+        if value is None or not name.startswith("--") or path.startswith("print_"):
+            found += [name] if value is None else [name, value]
+            continue
+        given = plain(value, name) if value.lstrip()[:1] in tuple("[{&*!") else value
+        content = given
+        for key in reversed(path.split(".")):
+            content = {key: content}
+        content = checked(content, merged, "")
+        merged = overlaid(merged, content)
+        for key in path.split("."):
+            content = content[key]
+        if keep(path.partition(".")[0]):
+            found.append(
+                f"{name}={value if content == given else content if isinstance(content, str) else json.dumps(content)}"
+            )
+    return found

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from experiments.config_files import ALLOW_CLASSES
+from experiments.known_settings import ALLOW_CLASSES
 
 EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 EXIT_SIGNAL = 128
-"""And the signal's number: as a shell says it."""
+"""Plus the signal's number, as shells count."""
 
 
 @contextmanager
 def one_line_errors(
-    kinds: tuple[type[Exception], ...] = (ValueError, OSError), status: int = EXIT_BAD_INPUT, mend: str = ""
+    kinds: tuple[type[Exception], ...] = (ValueError, OSError), status: int = EXIT_BAD_INPUT, advice: str = ""
 ) -> Iterator[None]:
     """Errors of these kinds end the program with one line; PITCH_TIMBRE_TRACEBACK=1 shows where they arose."""
     try:
@@ -28,17 +28,16 @@ def one_line_errors(
     except kinds as error:
         if os.environ.get("PITCH_TIMBRE_TRACEBACK"):
             raise
-        print(f"error: {one_line(str(error))}{mend}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(str(error))}{advice}", file=sys.stderr, flush=True)
         raise SystemExit(status) from error
 
 
 def one_line(message: str) -> str:
     """What went wrong, without the list of types that were tried."""
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
-        package = denied[1].partition(".")[0]
         return (
-            f"class_path {denied[1]}: neither this project's nor Lightning's, so it is not imported; if you trust it, "
-            f"set {ALLOW_CLASSES}={package} in the environment"
+            f"{denied[1]}: not a class that a configuration may name, so it is not imported; if you trust it, set "
+            f"{ALLOW_CLASSES}={denied[1].partition('.')[0]} in the environment"
         )
     noise = (
         "Does not validate",

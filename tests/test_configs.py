@@ -83,10 +83,10 @@ def test_overrides_reach_what_is_interpolated_from_them(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model.weights.regresion", "1"], "unrecognized arguments: --weights.regresion=1"),
-        (["--trainer.max_epoch", "3"], "unrecognized arguments: --trainer.max_epoch 3"),
-        (["--config", "typo.yaml"], "Group 'weights' does not accept option 'cycel'"),
-        (["--config", "top.yaml"], "does not accept option 'trainr.max_epochs'"),
+        (["--model.weights.regresion", "1"], "model.weights.regresion"),
+        (["--trainer.max_epoch", "3"], "did you mean trainer.max_epochs?"),
+        (["--config", "typo.yaml"], "did you mean model.weights.cycle?"),
+        (["--config", "top.yaml"], "did you mean trainer?"),
         (["--config", "lost.yaml"], "there is no such configuration file"),
         (["--config", "circle.yaml"], "the base files name each other in a circle"),
         (["--config", "list.yaml"], "a configuration is a mapping of settings, not list"),

@@ -38,15 +38,15 @@ import yaml
 
 from experiments.config_files import with_bases
 from experiments.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_SIGNAL
-from experiments.grid.processes import GRID_KEY, ONE_THREAD, Cell, Ended, Outcome, Program, run_process, take
+from experiments.grid.processes import ONE_THREAD, Cell, Ended, Outcome, Program, run_process, take
 from experiments.grid.progress import Report, tail, training_share
-from experiments.paths import CONFIGS, ROOT
+from experiments.paths import CONFIGS, GRID_KEY, ROOT
 from experiments.reporting.grid_files import write_tables
 from experiments.reporting.table import PUBLISHED_ROWS, draw_figures, read_metrics
 
 CODE_THAT_MATTERS = (
     *("callbacks", "datamodules", "lightning_modules", "metrics"),
-    *("experiments/config_files.py", "experiments/cli.py"),
+    *(f"experiments/{name}.py" for name in ("classifiers", "cli", "config_files", "lightning_cli", "scoring")),
 )
 """What a cell's numbers depend on: a change here makes cells stale."""
 
@@ -300,7 +300,7 @@ def _changed_since(settings: GridSettings, cell: Cell, data_hash: str) -> str:
     """Why a cell would not be of its key: what it is trained with is read when it starts, maybe on another machine."""
     try:
         same = cell_key(cell.row, settings, data_hash, cell.fold) == cell.key
-    except (OSError, SyntaxError, TypeError):
+    except (OSError, SyntaxError, ValueError):
         same = False
     return "" if same else "the code or its configuration has changed since the grid was started; start the grid again"
 
@@ -586,7 +586,7 @@ def check(settings: GridSettings) -> None:
         list_cells(settings, data_hash="")
     except SyntaxError as error:
         raise BadInputError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
-    except TypeError as error:
+    except ValueError as error:
         raise BadInputError(str(error)) from error
 
 

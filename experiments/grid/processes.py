@@ -32,9 +32,6 @@ from filelock import FileLock, Timeout
 from datamodules.atomic_files import replacing
 from experiments.reporting.table import read_metrics
 
-GRID_KEY = "PITCH_TIMBRE_GRID_KEY"
-"""The environment variable by which a cell learns the key that it stores in its metrics.json as ``grid_key``."""
-
 GRACE_S = 15.0
 """Seconds that a terminated cell has to close its files before it is killed."""
 POLL_S = 0.2

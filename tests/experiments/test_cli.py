@@ -19,6 +19,7 @@ from datamodules.batch import NotePair
 from datamodules.note_pairs import NotePairs
 from datamodules.sources.pitches import name_from_midi
 from experiments.__main__ import main
+from experiments.classifiers import folder_of
 from experiments.cli import has_bf16_arithmetic
 from experiments.reporting.table import FLOORS, HONEST_GENERATION, HONEST_METRICS
 
@@ -116,9 +117,10 @@ def test_classifiers_are_trained_once_and_kept(
     fit(tmp_path / "a")
     capsys.readouterr()
     fit(tmp_path / "b")
-    assert "training it first" not in capsys.readouterr().out
+    assert "training the pitch classifier" not in capsys.readouterr().out
     data_hash = json.loads((tmp_path / "a" / "run.json").read_text())["data_hash"]
-    assert {"pitch.ckpt", "instrument.ckpt"} <= {file.name for file in (home / "classifiers" / data_hash).iterdir()}
+    kept = folder_of(home / "classifiers") / data_hash
+    assert {"pitch.ckpt", "instrument.ckpt"} <= {file.name for file in kept.iterdir()}
 
 
 def test_a_finished_run_is_scored_again_without_training(fit: Callable[..., None], tmp_path: Path) -> None:
@@ -133,13 +135,37 @@ def test_a_finished_run_is_scored_again_without_training(fit: Callable[..., None
     assert len(pd.read_csv(tmp_path / "metrics.csv")) == 10
 
 
-def test_checkpoints_of_other_settings_are_not_resumed(
+def test_a_finished_run_of_other_settings_is_never_replaced(
     fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(tmp_path, "--trainer.max_epochs", "10")
-    capsys.readouterr()
-    fit(tmp_path, "--trainer.max_epochs", "10", "--model.learning_rate", "1e-3")
-    assert "is of other settings or data: starting anew" in capsys.readouterr().out
+    fit(tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    for words in (["--model.learning_rate", "1e-3"], ["--seed_everything", "3"], ["--data.max_notes", "48"]):
+        with pytest.raises(SystemExit) as ended:
+            fit(tmp_path, *words)
+        assert ended.value.code == 2
+        error = capsys.readouterr().err
+        assert words[0].rpartition(".")[2].removeprefix("--") in error
+        assert "--run_dir" in error
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_a_written_configuration_follows_the_seed_and_the_folder(fit: Callable[..., None], tmp_path: Path) -> None:
+    """Read again with another seed or folder, it writes all of its files there and none into the run it comes from."""
+    fit(tmp_path / "smoke" / "seed_0")
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    config = str(tmp_path / "smoke" / "seed_0" / "config.yaml")
+    main(["fit", "--config", config, "--seed_everything", "3"])
+    main(["fit", "--config", config, "--run_dir", str(tmp_path / "new")])
+    assert {file: file.read_bytes() for file in before} == before
+    run = json.loads((tmp_path / "smoke" / "seed_3" / "run.json").read_text())
+    assert run["seed"] == 3
+    files = [
+        {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+        for folder in (tmp_path / "smoke" / "seed_0", tmp_path / "smoke" / "seed_3", tmp_path / "new")
+    ]
+    assert files[0] == files[1] == files[2]
+    assert same(weights(tmp_path / "smoke" / "seed_0"), weights(tmp_path / "new"))
 
 
 def test_seeds_differ_and_a_seed_repeats(fit: Callable[..., None], tmp_path: Path) -> None:

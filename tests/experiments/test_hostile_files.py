@@ -14,7 +14,7 @@ import torch
 
 from callbacks.checkpoints import AtomicCheckpointIO
 from experiments.__main__ import main
-from experiments.config_files import check_row, with_bases
+from experiments.config_files import ConfigError, check_row, with_bases
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMOKE = str(CONFIGS / "smoke.yaml")
@@ -124,16 +124,16 @@ def test_a_class_from_elsewhere_is_not_even_imported(
 ) -> None:
     Path("evil.yaml").write_text(content)
     error = refused(capsys, main, ["fit", "--config", SMOKE, "--config", "evil.yaml", "--run_dir", "run"])
-    assert "so it is not imported; if you trust it, set PITCH_TIMBRE_ALLOW_CLASSES=" in error
+    assert "PITCH_TIMBRE_ALLOW_CLASSES=" in error or "there is no class" in error
     assert not trap.exists()
     assert not Path("run").exists()
 
 
 @pytest.mark.parametrize("option", ["--data.source", "--model", "--trainer.callbacks+", "--optimizer"])
 def test_nor_is_one_of_the_command_line(option: str, trap: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "trap_module.Thing: neither" in refused(
-        capsys, main, ["fit", "--config", SMOKE, option, "trap_module.Thing"]
-    )
+    error = refused(capsys, main, ["fit", "--config", SMOKE, option, "trap_module.Thing"])
+    assert "trap_module.Thing" in error
+    assert "PITCH_TIMBRE_ALLOW_CLASSES=trap_module" in error
     assert not trap.exists()
 
 
@@ -153,7 +153,7 @@ CONTENTS = {
     "a secret of the environment": ("data: {name: '${oc.env:SECRET}'}", "Unsupported interpolation type oc.env"),
     "an import by a resolver": ("data: {name: '${oc.coerce:trap_module.Thing,1}'}", "Unsupported interpolation type"),
     "a setting that is none": ("data: {name: '${nothing.there}'}", "not found"),
-    "itself": ("data: {name: '${data.name}'}", "${...} takes the name of another setting"),
+    "itself": ("data: {name: '${data.name}'}", "${...} takes"),
     "a Python object": ("data: !!python/object/apply:os.system [touch imported]", "could not determine a constructor"),
     "an alias": ("data: {name: &a [1], root: *a}", "alias *a; write it out"),
     "a value within itself": ("data: &a [*a]", "alias *a; write it out"),
@@ -181,7 +181,7 @@ def test_a_base_is_a_file_of_a_sensible_size(tmp_path: Path) -> None:
     for base, message in (("/dev/zero", "no such configuration file"), ("large.yaml", "too large")):
         (tmp_path / "large.yaml").write_bytes(b"#" * 1_000_001)
         (tmp_path / "row.yaml").write_text(f"base: {base}\n")
-        with pytest.raises(TypeError, match=message):
+        with pytest.raises(ConfigError, match=message):
             with_bases(tmp_path / "row.yaml")
 
 
@@ -191,10 +191,11 @@ def test_plain_names_are_rows(row: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", ["", ".", "..", "../m6", "a/b", "/etc", "-x", "a\nb", "a\0b", "~", "$HOME", "é", "x" * 65]
+    "row",
+    ["", ".", "..", "../m6", "a/b", "/etc", "-x", "a\nb", "a\0b", "~", "$HOME", "é", "x" * 65, "1e3", "7", "true"],
 )
 def test_a_row_is_no_path_and_no_option(row: str) -> None:
-    with pytest.raises(ValueError, match="a row's name is of letters"):
+    with pytest.raises(ValueError, match="row "):
         check_row(row)
 
 

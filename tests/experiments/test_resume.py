@@ -251,7 +251,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew(
 def test_a_folder_is_one_process_at_a_time(
     fit: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("experiments.cli.WAIT_FOR_ANOTHER_S", 0.1)
+    monkeypatch.setattr("experiments.run_folder.WAIT_FOR_ANOTHER_S", 0.1)
     holds = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]): print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", holds, str(tmp_path / ".fit.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

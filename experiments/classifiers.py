@@ -1,0 +1,133 @@
+"""The evaluation classifiers: one pair for some data, whichever run asks for it first.
+
+Their settings are those of configs/classifier_*.yaml. A run gives them nothing but what defines its data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from filelock import FileLock
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from callbacks.checkpoints import read_checkpoint, write_checkpoint
+from callbacks.generation_metrics import classifier_file
+from experiments.config_files import layers, overlaid
+from experiments.paths import CONFIGS
+from lightning_modules.note_classifier import NoteClassifier
+
+if TYPE_CHECKING:
+    from experiments.cli import PitchTimbreCLI
+
+LABELS = ("pitch", "instrument")
+
+OF_THE_DATA = (
+    *("name", "source", "root", "corrections", "waveforms", "mel", "split"),
+    *("pitch_range", "on_bad_file", "max_notes", "cache_dir"),
+)
+"""The settings of a run's data that its classifiers take; of its shifts, they take the range, which some notes are too
+short for."""
+
+
+@cache
+def settings_hash() -> str:
+    """A hash of the classifiers' own settings, without those of files, loggers and data that are replaced."""
+    found = []
+    for label in LABELS:
+        settings: dict[str, Any] = {}
+        for layer in layers(CONFIGS / f"classifier_{label}.yaml"):
+            settings = overlaid(settings, layer.content)
+        for name in ("logger", "plugins", "default_root_dir"):
+            settings["trainer"].pop(name)
+        data = {name: value for name, value in settings["data"].items() if name not in OF_THE_DATA}
+        found.append([settings["seed_everything"], settings["trainer"], settings["model"], data])
+    return sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def folder_of(classifier_dir: Path) -> Path:
+    """Where the classifiers of these settings are kept, by data hash."""
+    return classifier_dir.expanduser() / settings_hash()
+
+
+def ensure(run: PitchTimbreCLI) -> Path:
+    """Train the classifiers that a run's data lacks, once, and keep them.
+
+    Returns:
+        Where they are kept, by data hash.
+
+    Raises:
+        ValueError: a file is damaged, of the other label or of other data.
+        OSError: one is lacking, and the folder cannot be written to.
+    """
+    data_hash, folder = run.datamodule.data_hash, folder_of(run.settings.classifier_dir)
+    for label in LABELS:
+        file = classifier_file(folder, data_hash, label)
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(file.with_suffix(".lock")):
+                if not file.exists():
+                    print(f"training the {label} classifier of this data ({data_hash}), once", flush=True)
+                    _train(run, label, file)
+        found = NoteClassifier.load(file, data_hash)
+        if found.label != label:
+            raise ValueError(f"{file}: classifies the {found.label}, not the {label}; delete it to train a new one")
+    return folder
+
+
+def _train(run: PitchTimbreCLI, label: str, file: Path) -> None:
+    """Train a classifier of a run's data and write it."""
+    data_hash = run.datamodule.data_hash
+    arguments = ["fit", "--config", str(CONFIGS / f"classifier_{label}.yaml"), "--config", _same_data(run, file)]
+    with isolate_rng(), _own_process_settings():
+        trained = type(run)(arguments)
+    if trained.datamodule.data_hash != data_hash:
+        raise ValueError(f"the notes changed while the {label} classifier was trained; run the command again")
+    best = read_checkpoint(trained.best_checkpoint.best_model_path)
+    trained.model.load_state_dict(best["state_dict"])
+    write_checkpoint(trained.model.kept(data_hash), file)
+    print(f"kept the {label} classifier: {file}", flush=True)
+
+
+def _same_data(run: PitchTimbreCLI, file: Path) -> str:
+    """Settings that give a classifier a run's data, with its files beside ``file``."""
+    settings = run.plain_settings
+    data, shifts = settings["data"], settings["data"]["shifts"]
+    content = {
+        "data": {
+            **{name: data[name] for name in OF_THE_DATA},
+            "shifts": {"lowest": shifts["lowest"], "highest": shifts["highest"], "pairs": "none"},
+        },
+        "trainer": {} if run.trainer.loggers else {"logger": False},
+        "run_dir": str(file.with_suffix("")),
+    }
+    return yaml.safe_dump(content)
+
+
+@contextmanager
+def _own_process_settings() -> Iterator[None]:
+    """Give a classifier a process as it finds it in any run, and undo what it sets.
+
+    One thread, and none of what a Trainer of another run set for the process.
+    """
+    environment, threads = dict(os.environ), torch.get_num_threads()
+    deterministic, precision = torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(False)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_float32_matmul_precision(precision)

@@ -1,0 +1,162 @@
+"""What this project needs of LightningCLI and jsonargparse and they have no public way for, in one place.
+
+Tried with lightning 2.5 to 2.6 and jsonargparse 4.53.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from contextlib import AbstractContextManager
+from pkgutil import resolve_name
+from typing import Any, NoReturn
+
+import lightning as L
+import yaml
+from jsonargparse import set_parsing_settings
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import OmegaConf
+from omegaconf.basecontainer import BaseContainer
+from omegaconf.errors import OmegaConfBaseException
+
+from datamodules.atomic_files import replacing
+from experiments.config_files import arranged, check_row
+from experiments.exit_codes import EXIT_BAD_INPUT, one_line, one_line_errors
+from experiments.known_settings import LIGHTNING, known_classes, more_packages
+from experiments.run_folder import plain_settings, portable
+from experiments.trainer_settings import check_seed
+
+LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "JSM_NAMESPACE_RANK")
+SLURM = ("NTASKS", "NTASKS_PER_NODE", "PROCID", "LOCALID", "NODEID")
+
+
+def quiet_libraries() -> None:
+    """Keep Lightning to its warnings: the run prints what it does."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # --trainer.profiler simple prints by it
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # a name of torch's that Lightning uses
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a run that goes on
+    warnings.filterwarnings("ignore", message=".*does not have many workers")  # they would carry nothing but indices
+
+
+def one_process() -> None:
+    """Forget the numbers that launchers give to processes: a run is one process, and so it writes all of its files."""
+    for name in (*LAUNCHERS, *(f"SLURM_{name}" for name in SLURM)):
+        os.environ.pop(name, None)
+    rank_zero_only.rank = 0  # read from the environment when Lightning was imported
+
+
+def allow_listed_classes() -> None:
+    """Let configurations build the listed classes, and import nothing else.
+
+    Nor do they call a resolver of omegaconf: ``${row}`` is replaced, ``${oc.env:SECRET}`` refused.
+    """
+    lightning = [getattr(resolve_name(path.rpartition(".")[0]), name, None) for name, path in LIGHTNING.items()]
+    set_parsing_settings(
+        omegaconf_absolute_to_relative_paths=True,
+        instantiate_subclass_spec_in_any=False,
+        import_path_denylist=["*"],
+        import_path_allowlist=[
+            *known_classes().values(),
+            *(f"{each.__module__}.{each.__name__}" for each in lightning if each is not None),
+            *("torch.optim", "lightning.pytorch.cli.ReduceLROnPlateau"),
+            *more_packages(),
+        ],
+    )
+    for name in list(BaseContainer._resolvers):
+        OmegaConf.clear_resolver(name)
+
+
+class StrictParser(LightningArgumentParser):
+    """A parser that takes no abbreviated options and says in one line what it refuses."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Refuse."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_BAD_INPUT)
+
+
+class RunConfig(SaveConfigCallback):
+    """Write ``config.yaml`` of a fit, with ``${run_dir}``, ``${row}`` and the seed where the settings follow them."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write it when a fit starts; other commands leave the folder as it is."""
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Write it."""
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        file = self.config.run_dir / "config.yaml"
+        with replacing(file) as temporary:
+            temporary.write_text(yaml.safe_dump(portable(settings), sort_keys=False))
+
+
+class CheckedCLI(LightningCLI):
+    """LightningCLI on arguments that were checked and arranged first; see `experiments.config_files`."""
+
+    config: Any
+
+    def __init__(self, args: list[str], run: bool, **kwargs: Any) -> None:
+        quiet_libraries()
+        one_process()
+        with one_line_errors():
+            allow_listed_classes()
+            words = [*args[:1], *arranged(args[1:])] if run else arranged(args)
+        super().__init__(
+            args=words,
+            run=run,
+            parser_class=StrictParser,
+            parser_kwargs={"parser_mode": "omegaconf+"},
+            save_config_callback=RunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            load_from_checkpoint_support=False,
+            **kwargs,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; LightningCLI's own warns that a nested run gets arguments of its own, which is meant here."""
+        try:
+            self.config = parser.parse_args(args)
+        except OmegaConfBaseException as error:
+            parser.error(f"{str(error).splitlines()[0]}; ${{...}} takes nothing but the name of another setting")
+        given = self.config[self.config.subcommand] if "subcommand" in self.config else self.config
+        with one_line_errors():
+            check_row(given.row)
+            check_seed(given.seed_everything)
+
+    @property
+    def settings(self) -> Any:
+        """The parsed settings of the subcommand."""
+        return self.config[self.subcommand] if self.subcommand else self.config
+
+    @property
+    def plain_settings(self) -> dict[str, Any]:
+        """All settings as plain YAML values."""
+        found: dict[str, Any] = plain_settings(self.settings.clone().as_dict())
+        found.pop("config", None)
+        return found
+
+    def take_checkpoint(self, file: Any) -> None:
+        """Let the command read this checkpoint."""
+        self.config_init[self.subcommand]["ckpt_path"] = file
+
+    def around(self, subcommand: str) -> AbstractContextManager[Any]:
+        """What is held while the subcommand runs."""
+        raise NotImplementedError
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self.around(subcommand):
+            super()._run_subcommand(subcommand)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the arguments as given: LightningCLI's own would silently replace them by a checkpoint's."""

@@ -1,0 +1,167 @@
+"""What follows a fit, a test and a prediction: the scores of checkpoints, and the files that hold them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+
+from callbacks.checkpoints import read_checkpoint
+from callbacks.generation_metrics import GenerationMetrics
+from callbacks.latent_metrics import LatentMetrics
+from callbacks.provenance import git_revision
+from callbacks.run_record import RunRecord
+from callbacks.wandb_run import WandbRun
+from datamodules.atomic_files import replacing, write_json
+from experiments.paths import GRID_KEY
+from experiments.run_folder import results_file
+
+if TYPE_CHECKING:
+    from experiments.cli import PitchTimbreCLI
+
+CATEGORIES = "categories.csv"
+"""In a run's folder: category and pitch (0 for the lowest of the data) of each training note at the best checkpoint."""
+
+NOTES = "notes.csv"
+"""In a run's folder: each scored note at the best checkpoint."""
+
+PROTOCOLS = ("published", "honest", "transfer")
+
+
+def report_early_stopping(trainer: Any) -> None:
+    """Print why a fit stopped early, if it did.
+
+    Raises:
+        FloatingPointError: for a loss that is not finite.
+    """
+    for callback in trainer.early_stopping_callbacks:
+        if isinstance(callback, EarlyStopping) and (reason := callback.stopping_reason_message):
+            if callback.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+                raise FloatingPointError(f"{reason} Lower model.learning_rate")
+            print(f"stopped early: {reason}", flush=True)
+
+
+def score_fit(run: PitchTimbreCLI) -> None:
+    """Score a fit at its last epoch and its best checkpoint, and write ``metrics.json``, `NOTES` and `CATEGORIES`."""
+    run_dir, epochs, best = run.settings.run_dir, run.trainer.current_epoch, run.best_checkpoint.best_model_path
+    best_epoch = read_checkpoint(best)["epoch"]
+    print(f"scoring the last epoch and the best one ({best_epoch})", flush=True)
+    scores = {
+        "last": {"epoch": epochs - 1, **_scores(run, None)},
+        "best": {"epoch": best_epoch, **_scores(run, best)},
+    }
+    latents = run.callback(LatentMetrics)
+    categories, pitches = latents.training_notes
+    _write_table(pd.DataFrame({"category": categories, "pitch": pitches}), run_dir / CATEGORIES)
+    scored = run.datamodule.notes.loc[run.datamodule.scored, ["note_id", "instrument", "midi"]]
+    _write_table(pd.concat([scored.reset_index(drop=True), latents.notes], axis=1), run_dir / NOTES)
+    content = {
+        **run.callback(RunRecord).facts(run.trainer),
+        "epochs": epochs,
+        "evaluator_fingerprint": " ".join(run.callback(GenerationMetrics).fingerprints().values()),
+        "grid_key": os.environ.get(GRID_KEY),
+        **scores,
+    }
+    write_json(run_dir / "metrics.json", content)
+    close_wandb(run, content)
+    print(f"scores: {run_dir / 'metrics.json'}", flush=True)
+
+
+def close_wandb(run: PitchTimbreCLI, content: dict[str, Any]) -> None:
+    """End the W&B runs of a fit with its numbers."""
+    for logger in run.trainer.loggers:
+        if isinstance(logger, WandbRun):
+            logger.close(content)
+
+
+def write_test(run: PitchTimbreCLI) -> None:
+    """Write the scores of a tested checkpoint into a file of their own; see `results_file`."""
+    checkpoint, data = run.tested, run.datamodule
+    content = {
+        "checkpoint": str(checkpoint),
+        "row": run.settings.row,
+        "data": data.name,
+        "data_hash": data.data_hash,
+        "n_scored": int(data.scored.sum()),
+        "git_revision": git_revision(),
+        "evaluator_fingerprint": " ".join(run.callback(GenerationMetrics).fingerprints().values()),
+        **{protocol: values for protocol, values in _logged(run).items() if values},
+    }
+    file = results_file(run_of(checkpoint), checkpoint.stem, data, ".json")
+    write_json(file, content)
+    print(f"scores: {file}", flush=True)
+
+
+@torch.no_grad()
+def write_predictions(run: PitchTimbreCLI) -> None:
+    """Write what a checkpoint reads of each note: category, MIDI pitch, and the timbre z; see `results_file`."""
+    model, data, checkpoint = run.model, run.datamodule, run.tested
+    kept = read_checkpoint(checkpoint)
+    model.load_state_dict(kept["state_dict"])
+    data.load_state_dict(kept["NotePairs"])
+    model.eval()
+    parts = []
+    for notes in torch.arange(len(data.notes)).split(data.batch_size):
+        batch = data.pairs(notes, torch.zeros(len(notes), dtype=torch.long))
+        latents = model.encode(batch.x, batch.x_pitch)
+        parts.append((latents.category, latents.mu))
+    category, z = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
+    table = data.notes[["note_id", "instrument", "midi"]].reset_index(drop=True)
+    table["predicted_category"] = category
+    table["predicted_midi"] = category + float(model.midi_offset)  # empty where the axis is not calibrated
+    timbre = pd.DataFrame(z, columns=[f"z_{place}" for place in range(z.shape[1])])
+    file = results_file(run_of(checkpoint), checkpoint.stem, data, "_notes.csv")
+    _write_table(pd.concat([table, timbre], axis=1), file)
+    right = float(np.mean(table.predicted_midi == table.midi))
+    print(f"notes: {file} ({len(table)} notes, {100 * right:.1f} % with the MIDI pitch of their label)", flush=True)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint belongs to."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
+def own_mapping(checkpoint: Path) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Categories and pitches of the training notes of a checkpoint's run, where its folder has them.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    file = run_of(checkpoint) / CATEGORIES
+    if not file.is_file():
+        return None
+    try:
+        notes = pd.read_csv(file)
+        category, pitch = (torch.tensor(notes[name].to_numpy(dtype=np.int64)) for name in ("category", "pitch"))
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{file}: not a table of categories and pitches ({error}); remove it, or fit again") from error
+    return category, pitch
+
+
+def _scores(run: PitchTimbreCLI, checkpoint: str | None) -> dict[str, dict[str, float]]:
+    """The table's metrics of the model as it is, or of a checkpoint: {published: {...}, honest: {...}}."""
+    run.trainer.test(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, verbose=False)
+    found = _logged(run)
+    return {protocol: found[protocol] for protocol in PROTOCOLS[:2]}
+
+
+def _logged(run: PitchTimbreCLI) -> dict[str, dict[str, float]]:
+    """The scores that the last test logged, by protocol."""
+    scores: dict[str, dict[str, float]] = {protocol: {} for protocol in PROTOCOLS}
+    for name, value in run.trainer.callback_metrics.items():
+        protocol, _, metric = name.partition("/")
+        if protocol in scores:
+            scores[protocol][metric] = float(value)
+    return scores
+
+
+def _write_table(table: pd.DataFrame, file: Path) -> None:
+    with replacing(file) as temporary:
+        table.to_csv(temporary, index=False)
