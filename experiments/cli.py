@@ -152,6 +152,8 @@ class PitchTimbreCLI(CheckedCLI):
             self.datamodule.setup()
             if self.subcommand == "test":
                 self.callback(LatentMetrics).other_training_notes = scoring.own_mapping(self.tested)
+            if self.subcommand == "fit":
+                self._identify()
             if not isinstance(self.model, NoteClassifier):
                 self.ensure_classifiers()
 
@@ -180,23 +182,27 @@ class PitchTimbreCLI(CheckedCLI):
                 )
             if any(isinstance(logger, WandbRun) for logger in self.trainer.loggers):
                 wandb_mode()  # refused before anything is trained
-            record = self.callback(RunRecord)
             if not any(c.monitor for c in self._callbacks(ModelCheckpoint)):
                 raise ValueError("trainer.callbacks lacks a ModelCheckpoint with a monitor; build on configs/base.yaml")
             if not isinstance(self.model, NoteClassifier):
                 self.callback(LatentMetrics), self.callback(GenerationMetrics)
         self.before_test()
-        record.settings, record.config_hash = self.plain_settings, config_hash(self.plain_settings)
-        hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
-        with one_line_errors():
-            refuse_finished(run_dir, hashes, record.settings)
         resumed = self.settings.ckpt_path
         if resumed is None:
+            record = self.callback(RunRecord)
+            hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
             resumed = resume_point(run_dir / "checkpoints", hashes)
             self.take_checkpoint(resumed)
         where = f"on {self.trainer.strategy.root_device} ({self.settings.trainer.precision}) in {run_dir}"
         going_on = f", going on from {resumed}" if resumed else ""
         print(f"training {self.settings.row}, seed {self.settings.seed_everything}, {where}{going_on}", flush=True)
+
+    def _identify(self) -> None:
+        """Tell the record which settings these are; refuse the folder of a finished run of others."""
+        record, settings = self.callback(RunRecord), self.plain_settings
+        record.settings, record.config_hash = settings, config_hash(settings)
+        hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
+        refuse_finished(self.settings.run_dir, hashes, settings)
 
     def _check_checkpoint(self) -> None:
         """Refuse a checkpoint that is none, or of another row, model or frames, before anything is trained."""

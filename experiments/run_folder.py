@@ -105,7 +105,8 @@ def refuse_finished(run_dir: Path, hashes: Mapping[str, str], settings: dict[str
     except (OSError, yaml.YAMLError):
         old = {}
     new = _flat(portable(settings))
-    changed = [f"{name} {old.get(name)} -> {new.get(name)}" for name in new if old and old.get(name) != new[name]]
+    both = [name for name in new if name in old and name != "run_dir"]
+    changed = [f"{name} {old[name]} -> {new[name]}" for name in both if old[name] != new[name]]
     what = ", ".join(changed[:NAMED_DIFFERENCES]) or "other notes"
     raise ValueError(f"{run_dir} holds a finished run of other settings ({what}); give another --run_dir")
 
