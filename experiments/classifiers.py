@@ -77,9 +77,7 @@ def ensure(run: PitchTimbreCLI) -> Path:
                 if not file.exists():
                     print(f"training the {label} classifier of this data ({data_hash}), once", flush=True)
                     _train(run, label, file)
-        found = NoteClassifier.load(file, data_hash)
-        if found.label != label:
-            raise ValueError(f"{file}: classifies the {found.label}, not the {label}; delete it to train a new one")
+        NoteClassifier.load(file, data_hash, label)
     return folder
 
 

@@ -187,9 +187,11 @@ class PitchTimbreCLI(CheckedCLI):
             if not isinstance(self.model, NoteClassifier):
                 self.callback(LatentMetrics), self.callback(GenerationMetrics)
         self.before_test()
-        resumed = self.settings.ckpt_path
-        if resumed is None:
-            record = self.callback(RunRecord)
+        resumed, record = self.settings.ckpt_path, self.callback(RunRecord)
+        if resumed is not None:
+            with one_line_errors():
+                record.check_source(resumed, read_checkpoint(resumed), self.datamodule.data_hash)
+        else:
             hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
             resumed = resume_point(run_dir / "checkpoints", hashes)
             self.take_checkpoint(resumed)
@@ -210,17 +212,11 @@ class PitchTimbreCLI(CheckedCLI):
         if file is None:
             return
         checkpoint = read_checkpoint(file)
-        row = checkpoint.get("row", self.settings.row)
-        if row != self.settings.row:
-            raise ValueError(
-                f"{file}: of row {row}, and this is row {self.settings.row}; give --config configs/{row}.yaml"
-            )
         try:
-            self.model.on_load_checkpoint(checkpoint)
             self.datamodule.load_state_dict(checkpoint["NotePairs"])
-            self.model.load_state_dict({**self.model.state_dict(), **checkpoint["state_dict"]})
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise ValueError(f"{file}: not of this model and data: {str(error).splitlines()[0]}") from error
+            self.model.on_load_checkpoint(checkpoint)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file}: {error}") from error
         if self.subcommand == "fit" and "optimizer_states" not in checkpoint:
             raise ValueError(f"{file}: holds weights and nothing else; a fit goes on from a last.ckpt")
 

@@ -119,9 +119,11 @@ def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     found = dict(below)
     for key, value in above.items():
         old = found.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        same = both and value.get("class_path", old.get("class_path")) == old.get("class_path")
-        found[key] = overlaid(old, value) if same else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same = value.get("class_path", old.get("class_path")) == old.get("class_path")
+            found[key] = overlaid(old, value) if same else value
+        else:
+            found[key] = value
     return found
 
 
@@ -179,15 +181,15 @@ def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: Tr
             found += [name] if value is None else [name, value]
             continue
         given = plain(value, name) if value.lstrip()[:1] in tuple("[{&*!") else value
-        content = given
+        nested: Any = given
         for key in reversed(path.split(".")):
-            content = {key: content}
-        content = checked(content, merged, "")
-        merged = overlaid(merged, content)
+            nested = {key: nested}
+        nested = checked(nested, merged, "")
+        merged = overlaid(merged, nested)
         for key in path.split("."):
-            content = content[key]
+            nested = nested[key]
         if keep(path.partition(".")[0]):
             found.append(
-                f"{name}={value if content == given else content if isinstance(content, str) else json.dumps(content)}"
+                f"{name}={value if nested == given else nested if isinstance(nested, str) else json.dumps(nested)}"
             )
     return found

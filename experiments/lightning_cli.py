@@ -47,7 +47,7 @@ def one_process() -> None:
     """Forget the numbers that launchers give to processes: a run is one process, and so it writes all of its files."""
     for name in (*LAUNCHERS, *(f"SLURM_{name}" for name in SLURM)):
         os.environ.pop(name, None)
-    rank_zero_only.rank = 0  # read from the environment when Lightning was imported
+    rank_zero_only.rank = 0  # type: ignore[attr-defined] # read from the environment when Lightning was imported
 
 
 def allow_listed_classes() -> None:

@@ -127,9 +127,8 @@ def refuse_other_places(trainer: dict[str, Any], run_dir: Path) -> None:
     """
     for kind in ("callbacks", "logger", "plugins", "profiler"):
         specs = trainer.get(kind)
-        for spec in specs if isinstance(specs, list) else [specs]:
-            arguments = spec.get("init_args") if isinstance(spec, dict) else None
-            for name, value in (arguments or {}).items():
+        for spec in filter(lambda each: isinstance(each, dict), specs if isinstance(specs, list) else [specs]):
+            for name, value in (spec.get("init_args") or {}).items():
                 text = str(value or "")
                 if name in PLACES:
                     inside = value is None or Path(text).absolute().is_relative_to(run_dir.absolute())
@@ -137,7 +136,7 @@ def refuse_other_places(trainer: dict[str, Any], run_dir: Path) -> None:
                     inside = not isinstance(value, str) or name == "classifier_dir" or not text.startswith(("/", "~"))
                 if not inside or ".." in Path(text).parts:
                     raise ValueError(
-                        f"trainer.{kind}: {name} of {spec['class_path'].rpartition('.')[2]} is {text}, outside "
+                        f"trainer.{kind}: {name} of {str(spec['class_path']).rpartition('.')[2]} is {text}, outside "
                         f"run_dir {run_dir}; write ${{run_dir}} there"
                     )
 

@@ -49,7 +49,11 @@ def report_early_stopping(trainer: Any) -> None:
 
 def score_fit(run: PitchTimbreCLI) -> None:
     """Score a fit at its last epoch and its best checkpoint, and write ``metrics.json``, `NOTES` and `CATEGORIES`."""
-    run_dir, epochs, best = run.settings.run_dir, run.trainer.current_epoch, run.best_checkpoint.best_model_path
+    run_dir, best = run.settings.run_dir, run.best_checkpoint.best_model_path
+    last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    # From the file, so that a run that had only this to do finds what the one that trained would have found.
+    run.model.load_state_dict(last["state_dict"])
+    epochs = last["epoch"] + 1
     best_epoch = read_checkpoint(best)["epoch"]
     print(f"scoring the last epoch and the best one ({best_epoch})", flush=True)
     scores = {
