@@ -53,7 +53,6 @@ def built(row: str, epochs: int, *settings: str, trained_classifiers: bool = Tru
         trained_classifiers: train the evaluation classifiers that are missing; or else use some that know nothing,
             whose use costs the same, in a folder of their own: runs that count must never find them.
     """
-    from experiments.classifiers import folder_of
     from experiments.cli import PitchTimbreCLI  # the start-up that another part measures
 
     before = dict(os.environ)
@@ -81,7 +80,7 @@ def _write_classifiers(cli: Any) -> None:
     data = cli.datamodule
     for label in ("pitch", "instrument"):
         classifier = NoteClassifier(label, data.n_pitches, data.n_instruments, data.n_mels)
-        file = classifier_file(folder_of(cli.settings.classifier_dir), data.data_hash, label)
+        file = classifier_file(cli.settings.classifier_dir, data.data_hash, label)
         with replacing(file) as temporary:
             torch.save(classifier.kept(data.data_hash), temporary)
 
