@@ -23,7 +23,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 
 PACKAGE = Path(__file__).resolve().parents[2] / "pitch_timbre"
 CARD = sorted((PACKAGE / "models").glob("*.json"))
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 
 pytestmark = [
     pytest.mark.slow,

@@ -153,7 +153,7 @@ class Page {
     this.sounded({ tone, course: this.timbre.course, name: `${noteName(midi)} ${this.timbre.name}` });
     const { made, heard } = this.player.start(name, tone, since, this.timbre.course, gain);
     document.documentElement.dataset.latency = `${made.toFixed(1)} ${heard.toFixed(1)}`;
-    find("latency").textContent = `${noteName(midi)}: ${Math.round(made)} ms until it was scheduled, and ${Math.round(heard)} ms of the sound card`;
+    find("latency").textContent = `${noteName(midi)}: ${Math.round(made)} ms to make, ${Math.round(heard)} ms in the sound card`;
     void this.draw();
   }
 

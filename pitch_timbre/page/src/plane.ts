@@ -113,14 +113,14 @@ export class Plane {
     pen.strokeStyle = colour("--page");
     pen.lineWidth = 4;
     pen.lineJoin = "round";
-    const written: [number, number][] = [];
+    const written: { x: number; line: number; half: number }[] = [];
     this.map.instruments.forEach((name, i) => {
       const [x, y] = at(this.map.typical(i));
       const half = pen.measureText(name).width / 2 + 4;
       const inside = Math.min(width - half, Math.max(half, x));
-      const free = (line: number) => written.every(([otherX, otherLine]) => Math.abs(otherX - inside) > 68 || Math.abs(otherLine - line) > 13);
-      const line = [y - 7, y + 17, y - 21, y + 31].find(free) ?? y - 7;
-      written.push([inside, line]);
+      const free = (line: number) => written.every((other) => Math.abs(other.x - inside) > half + other.half || Math.abs(other.line - line) > 13);
+      const line = [y - 7, y + 17, y - 21, y + 31, y - 35, y + 45].find(free) ?? y - 7;
+      written.push({ x: inside, line, half });
       pen.fillStyle = colours[i];
       pen.strokeText(name, inside, line);
       pen.fillText(name, inside, line);

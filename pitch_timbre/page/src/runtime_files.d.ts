@@ -1,5 +1,0 @@
-/** build.mjs packs it with gzip. */
-declare module "*.wasm" {
-  const bytes: Uint8Array<ArrayBuffer>;
-  export default bytes;
-}
