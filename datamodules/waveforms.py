@@ -27,7 +27,7 @@ import soxr
 from datamodules.sources.source import NoteSource
 
 # To be raised by every edit that gives other samples for the same file and settings: old caches are then not read.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 # Decoded beyond the kept segment, so that the resampler's ringing at the cut stays outside it.
 MARGIN_S = 0.05
 # How far into a note its onset and its peak are looked for.
@@ -37,6 +37,8 @@ SILENCE_PEAK = 2.0**-15
 # Above this a float file can hold no sound, and float32 sums overflow.
 LARGEST_SAMPLE = 1e6
 NAMED_AT_MOST = 20
+# A row of the cache has this length; nothing longer is a note.
+LONGEST_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,14 @@ class WaveformSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        if self.sample_rate <= 0:
-            raise ValueError(f"waveforms.sample_rate must be positive, in Hz, not {self.sample_rate}")
-        if not self.duration_s > 0:
-            raise ValueError(f"waveforms.duration_s must be positive, in seconds, not {self.duration_s}")
+        if not 1_000 <= self.sample_rate <= 1_000_000:
+            raise ValueError(f"data.waveforms.sample_rate is {self.sample_rate}; give 1,000 to 1,000,000 Hz")
+        if not 0 < self.duration_s <= LONGEST_S:
+            raise ValueError(f"data.waveforms.duration_s is {self.duration_s}; give up to {LONGEST_S:g} seconds")
         if self.normalise not in ("zscore", "peak", "none"):
-            raise ValueError(f"waveforms.normalise must be zscore, peak or none, not {self.normalise!r}")
-        if self.trim_onset_db is not None and self.trim_onset_db >= 0:
-            raise ValueError(f"waveforms.trim_onset_db is relative to the peak: below 0, not {self.trim_onset_db}")
+            raise ValueError(f"data.waveforms.normalise must be zscore, peak or none, not {self.normalise!r}")
+        if self.trim_onset_db is not None and not self.trim_onset_db < 0:
+            raise ValueError(f"data.waveforms.trim_onset_db is relative to the peak: below 0, not {self.trim_onset_db}")
 
     @property
     def length(self) -> int:
@@ -143,7 +145,8 @@ def load_waveforms(
 
     The cache is a folder ``cache_dir / "waveforms" / key``, keyed by every note's ``audio_key`` and by ``settings``:
     another file, size, time or setting makes another folder. It is written under a temporary name and renamed, under
-    a lock, so that processes that start together build it once.
+    a lock, so that processes that start together build it once. Every use compares the samples with their checksums
+    and tries again the notes that could not be read; where either has changed, the cache is built again.
 
     Args:
         source: where the notes come from.
@@ -160,12 +163,25 @@ def load_waveforms(
     """
     key = _cache_key(source, root, notes, settings)
     folder = Path(cache_dir).expanduser() / "waveforms" / key
-    if not _is_complete(folder, len(notes), settings):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.parent / f"{key}.lock"):
+
+    def usable() -> bool:
+        return _is_whole(folder, len(notes), settings) and not _can_be_read_now(source, root, notes, settings, folder)
+
+    if not usable():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(folder.parent / f"{key}.lock")
+            lock.acquire()
+        except OSError as error:
+            raise ValueError(
+                f"data.cache_dir {cache_dir}: cannot be written ({error.strerror}); give another folder"
+            ) from error
+        try:
             # Another process may have built it while this one waited for the lock.
-            if not _is_complete(folder, len(notes), settings):
+            if not usable():
                 _build(source, root, notes, settings, folder, workers, progress)
+        finally:
+            lock.release()
     return _open(folder, notes, settings, on_bad_file)
 
 
@@ -230,14 +246,43 @@ def _cache_key(source: NoteSource, root: Path | None, notes: pd.DataFrame, setti
     return digest.hexdigest()[:24]
 
 
-def _is_complete(folder: Path, count: int, settings: WaveformSettings) -> bool:
-    """Whether ``folder`` holds the waveforms of ``count`` notes (a copy cut short or damaged does not)."""
-    try:
-        there = (folder / "samples.f32").stat().st_size
-        damaged = zipfile.ZipFile(folder / "index.npz").testzip()
-    except (OSError, RuntimeError, zipfile.BadZipFile):
+def _is_whole(folder: Path, count: int, settings: WaveformSettings) -> bool:
+    """Whether ``folder`` holds the waveforms of ``count`` notes, all as they were written; a line says if not."""
+    if not folder.exists():
         return False
-    return there == count * settings.length * 4 and not damaged
+    try:
+        with np.load(folder / "index.npz") as index:
+            lengths, digests, _ = index["lengths"], index["digests"], index["reasons"]
+        samples = np.memmap(folder / "samples.f32", dtype=np.float32, mode="r").reshape(count, settings.length)
+        if len(lengths) == count and all(
+            digest == (_digest(row[:length]) if length else "")
+            for row, length, digest in zip(samples, lengths, digests, strict=True)
+        ):
+            return True
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    print(f"the cache {folder} is damaged: decoding its notes again", flush=True)
+    return False
+
+
+def _digest(waveform: np.ndarray) -> str:
+    """The checksum of a note's samples."""
+    return hashlib.blake2b(waveform.tobytes(), digest_size=16).hexdigest()
+
+
+def _can_be_read_now(
+    source: NoteSource, root: Path | None, notes: pd.DataFrame, settings: WaveformSettings, folder: Path
+) -> bool:
+    """Whether a note that was bad can be read: a disk or a network may fail for a moment."""
+    with np.load(folder / "index.npz") as index:
+        bad = index["reasons"] != ""
+    for note in notes[bad].itertuples():
+        try:
+            _read_one(source, root, note, settings)
+            return True
+        except ValueError:
+            continue
+    return False
 
 
 def _build(
@@ -296,7 +341,7 @@ def _decode_all(
                 reasons[row] = str(error)
                 return
             lengths[row] = len(waveform)
-            digests[row] = hashlib.blake2b(waveform.tobytes(), digest_size=16).hexdigest()
+            digests[row] = _digest(waveform)
             with writing:
                 file.seek(row * row_bytes)
                 if file.write(waveform.tobytes()) != waveform.nbytes:
@@ -371,7 +416,7 @@ def _open(folder: Path, notes: pd.DataFrame, settings: WaveformSettings, on_bad_
 
 
 def _bad_notes_message(notes: pd.DataFrame, reasons: np.ndarray, bad: np.ndarray, folder: Path) -> str:
-    """Name the bad notes, their files and the mend."""
+    """Name the bad notes, their files and what to do."""
     lines = [f"{len(bad)} of {len(notes)} notes cannot be used:"]
     for row in bad[:NAMED_AT_MOST]:
         note = notes.iloc[row]
@@ -379,7 +424,7 @@ def _bad_notes_message(notes: pd.DataFrame, reasons: np.ndarray, bad: np.ndarray
     if len(bad) > NAMED_AT_MOST:
         lines.append(f"  and {len(bad) - NAMED_AT_MOST} more")
     lines.append(
-        "Mend or remove the files; or drop the notes by a corrections file (--data.corrections), all of them being in "
+        "Replace or remove the files; or drop the notes by a corrections file (--data.corrections), all of them are in "
         f"{folder / 'bad_notes.csv'}; or go on without them by --data.on_bad_file drop."
     )
     return "\n".join(lines)

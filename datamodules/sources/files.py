@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from datamodules.atomic_files import regular_file
 from datamodules.note_table import check_notes
 from datamodules.sources.pitches import midi_from_name
 from datamodules.sources.source import NoteSource
@@ -22,8 +24,12 @@ AUDIO_SUFFIXES = (".wav", ".aif", ".aiff", ".flac", ".ogg", ".mp3")
 NAMED_AT_MOST = 5
 # What libsndfile logs of a wav or aiff file that holds less than its header declares.
 _DECLARED_BYTES = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
-# Programs that write to a pipe cannot know the length; these stand for "to the end of the file".
-_BYTES_OF_A_STREAM = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+# Programs that write to a pipe cannot know the length: they write the largest number, or one near it.
+_UNKNOWN_BYTES, _UNKNOWN_FRAMES = 0x7F000000, 2**40
+# libsndfile takes the length of an mp3 file without an index from its size and the bit rate of its first frame: with so
+# many times the size it reads to the end of any file (320 kbit/s are 40 times 8 kbit/s).
+_SIZES_OF_AN_MP3 = 64
+_SAMPLE_RATES = (1_000, 1_000_000)
 
 
 class FileSource(NoteSource):
@@ -45,13 +51,17 @@ class FileSource(NoteSource):
             raise ValueError(f"cannot be decoded ({_reason(path, error)})") from error
 
     def audio_key(self, root: Path | None, note: Any) -> str:
-        """Path, offset, size and modification time; a missing or unreadable file has a key of its own."""
-        path = path_inside(require_root(root), note.audio)
+        """Path, offset, size, times of writing and of change; a missing file has a key of its own.
+
+        The whole path, and the time of change that no program can set: archives give their files sizes and times of
+        writing that another data set, or another version of it, may have too.
+        """
+        path = path_inside(require_root(root).resolve(), note.audio)
         try:
             status = path.stat()
         except OSError as error:
-            return f"{note.audio}|{type(error).__name__}"
-        return f"{note.audio}|{note.offset_s}|{status.st_size}|{status.st_mtime_ns}|{os.access(path, os.R_OK)}"
+            return f"{path}|{type(error).__name__}"
+        return f"{path}|{note.offset_s}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
 
 
 def require_root(root: Path | None) -> Path:
@@ -111,7 +121,7 @@ def _walk(root: Path, folder: str, suffixes: Sequence[str], seen: set[Path]) -> 
     try:
         entries = sorted(os.scandir(full), key=lambda entry: (entry.is_symlink(), entry.name))
     except OSError as error:
-        raise ValueError(f"{full}: cannot be read ({error.strerror}); mend its permissions") from error
+        raise ValueError(f"{full}: cannot be read ({error.strerror}); correct its permissions") from error
     for entry in entries:
         name = f"{folder}/{entry.name}" if folder else entry.name
         if entry.name.startswith("."):
@@ -210,24 +220,102 @@ def first_few(names: Sequence[str], most: int = NAMED_AT_MOST) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+class _SoundFile(soundfile.SoundFile):
+    """Reads on to the file's end: the length in a header is an estimate, and no position behind it can be sought."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Audio(io.FileIO):
+    """A file for libsndfile, with what its readers of headers need corrected.
+
+    Attributes:
+        size_factor: how many times its size the file claims to have.
+        fill: place -> bytes that are read in place of those in the file.
+    """
+
+    size_factor = 1
+    fill: Mapping[int, bytes] = {}
+    _asked_for_size = False
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._asked_for_size = (offset, whence) == (0, io.SEEK_END)
+        return super().seek(offset, whence)
+
+    def tell(self) -> int:
+        return super().tell() * (self.size_factor if self._asked_for_size else 1)
+
+    def readinto(self, buffer: Any) -> int:
+        self._asked_for_size = False
+        first = self.tell()
+        count = super().readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        for place, value in self.fill.items():
+            for index in range(max(place, first), min(place + len(value), first + count)):
+                view[index - first] = value[index - place]
+        return count
+
+
+def _open_audio(path: Path) -> _Audio:
+    """Open an ordinary file, with the headers of streams corrected."""
+    file = _Audio(regular_file(path))
+    head = file.read(65_536) or b""
+    if head[:4] == b"RIFF" and (data := head.find(b"data", 12)) > 0 and head[data + 4 : data + 8] == bytes(4):
+        file.fill = {data + 4: b"\xff" * 4}  # a length of 0, with sound after it, is an unknown one
+    elif head[:4] == b"FORM" and (sound := head.find(b"SSND", 12)) > 0 and head[sound + 4 : sound + 8] <= b"\0\0\0\x08":
+        file.fill = {sound + 4: b"\xff" * 4}
+    elif head[:3] == b"ID3" or head[:2] >= b"\xff\xe0":
+        if head[:3] == b"ID3":
+            file.seek(10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False)))
+            head = file.read(4_096) or b""
+        if not any(index in head[:4_096] for index in (b"Xing", b"Info", b"VBRI")):
+            file.size_factor = _SIZES_OF_AN_MP3
+    file.seek(0)
+    return file
+
+
 def _decode(path: Path, offset_s: float, duration_s: float) -> tuple[np.ndarray, int]:
-    """Decode a part of a file: samples (T, channels), float32, and the sample rate in Hz."""
-    with soundfile.SoundFile(path) as file:
-        # An mp3 file does not say its length: libsndfile's figure is an estimate from the file's size.
-        exact = file.format != "MP3"
+    """Decode a part of a file: samples (T, channels), float32, and the sample rate in Hz.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no ordinary file, is truncated, or ends before the offset.
+        soundfile.LibsndfileError: it is no sound, or damaged.
+    """
+    with _open_audio(path) as opened, _SoundFile(opened) as file:
+        rate = file.samplerate
+        if not _SAMPLE_RATES[0] <= rate <= _SAMPLE_RATES[1]:
+            raise ValueError(f"declares a sample rate of {rate} Hz")
         declared = _DECLARED_BYTES.search(file.extra_info)
-        if declared and int(declared[1]) not in _BYTES_OF_A_STREAM and int(declared[1]) > int(declared[2]):
+        if declared and int(declared[2]) < int(declared[1]) < _UNKNOWN_BYTES:
             raise ValueError(f"is truncated: {declared[2]} of the {declared[1]} bytes that it declares are there")
-        start = round(offset_s * file.samplerate)
-        if start and start >= file.frames:
-            raise ValueError(f"ends at {file.frames / file.samplerate:.3f} s, before the note's offset {offset_s:g} s")
-        there = file.frames - start
-        wanted = there if math.isinf(duration_s) else min(there, math.ceil(duration_s * file.samplerate))
-        file.seek(start)
-        samples = file.read(wanted, dtype="float32", always_2d=True)
-        if exact and len(samples) < wanted:
-            raise ValueError(f"is truncated: {len(samples)} of {wanted} samples could be decoded")
-        return samples, file.samplerate
+        # The length of an mp3 file is an estimate, whatever is asked.
+        known = file.format != "MP3" and file.frames < _UNKNOWN_FRAMES
+        start = round(offset_s * rate)
+        if start and known and start >= file.frames:
+            raise ValueError(f"ends at {file.frames / rate:.3f} s, before the note's offset {offset_s:g} s")
+        try:
+            if start:
+                file.seek(start)
+        except soundfile.LibsndfileError:
+            if known:
+                raise
+            raise ValueError(f"ends before the note's offset {offset_s:g} s") from None
+        wanted = math.inf if math.isinf(duration_s) else math.ceil(duration_s * rate)
+        samples = _read(file, min(wanted, max(file.frames - start, 0)), rate)
+        if known and len(samples) < min(wanted, file.frames - start):
+            raise ValueError(f"is truncated: {len(samples)} of {min(wanted, file.frames - start)} samples are there")
+        return samples, rate
+
+
+def _read(file: soundfile.SoundFile, count: float, block: int) -> np.ndarray:
+    """At most ``count`` samples (T, channels) from where the file stands, in blocks: it may end before."""
+    parts: list[np.ndarray] = []
+    while count > 0 and (not parts or len(parts[-1]) == block):
+        parts.append(file.read(int(min(block, count)), dtype="float32", always_2d=True))
+        count -= len(parts[-1])
+    return np.concatenate(parts) if parts else np.zeros((0, file.channels), np.float32)
 
 
 def _reason(path: Path, error: Exception) -> str:

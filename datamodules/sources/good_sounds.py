@@ -17,6 +17,8 @@ from datamodules.sources.files import FileSource, check_choice, first_few, path_
 from datamodules.sources.mirdata_extra import download
 from datamodules.sources.pitches import midi_from_name
 
+_SEMITONE_0_MIDI = 12
+"""MIDI pitch of the tables' ``semitone`` 0: it is 12 x octave + pitch class, 48 for the C4 that is MIDI 60."""
 _PARTS = ["packs", "ratings", "sounds", "takes", "audios"]
 
 
@@ -82,14 +84,14 @@ class GoodSoundsSource(FileSource):
 
 
 def _rows(root: Path, sounds: dict[str, Any], takes: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the note table, one a sound; refuse sounds without a pitch, all at once."""
+    """The rows of the note table, one a sound; refuse sounds without one clear pitch, all at once."""
     rows, without_pitch = [], []
     for sound_id, take in takes.items():
         sound = sounds[sound_id]
         try:
             midi = _pitch(sound)
-        except ValueError:
-            without_pitch.append(str(take["filename"]))
+        except ValueError as error:
+            without_pitch.append(f"{take['filename']} ({error})")
             continue
         rows.append(
             {
@@ -104,15 +106,28 @@ def _rows(root: Path, sounds: dict[str, Any], takes: dict[str, Any]) -> list[dic
         )
     if without_pitch:
         raise ValueError(
-            f"Good-Sounds: sounds.json gives no pitch for {first_few(without_pitch)}; choose single notes by classes"
+            f"Good-Sounds: sounds.json gives no pitch for {first_few(without_pitch)}; choose single notes by classes, "
+            "or correct the file"
         )
     return rows
 
 
 def _pitch(sound: dict[str, Any]) -> int:
-    """The MIDI pitch of a sound: its ``semitone``, or else its note and octave."""
-    semitone = sound.get("semitone")
-    return int(semitone) if semitone not in (None, "") else midi_from_name(f"{sound.get('note')}{sound.get('octave')}")
+    """The MIDI pitch of a sound by its note and octave, its ``semitone``, or both.
+
+    Raises:
+        ValueError: there is neither, or they contradict each other.
+    """
+    note, octave, semitone = (sound.get(name) for name in ("note", "octave", "semitone"))
+    named = None if note in (None, "") or octave in (None, "") else midi_from_name(f"{note}{octave}")
+    if semitone in (None, ""):
+        if named is None:
+            raise ValueError("no note, octave or semitone")
+        return named
+    counted = _SEMITONE_0_MIDI + int(str(semitone))
+    if named not in (None, counted):
+        raise ValueError(f"note {note}, octave {octave} contradict semitone {semitone}, which is C4 = 48")
+    return counted
 
 
 def _audio(root: Path, filename: str) -> str:

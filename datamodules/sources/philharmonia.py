@@ -13,6 +13,7 @@ from datamodules.sources.files import FileSource, notes_from_names, require_root
 _NAME = re.compile(
     r"(?P<instrument>[^_]+)_(?P<pitch>[^_]+)_(?P<length>[^_]+)_(?P<dynamic>[^_]+)_(?P<articulation>[^_]*)"
 )
+_SHARP = re.compile(r"([ACDFG])s(-?[0-9]+)")
 _DYNAMICS = {
     "molto-pianissimo": "ppp",
     "pianissimo": "pp",
@@ -67,6 +68,7 @@ class PhilharmoniaSource(FileSource):
         instrument = fields["instrument"].replace("-", " ")
         return {
             **fields,
+            "pitch": _SHARP.sub(r"\1#\2", fields["pitch"]),
             "instrument": self.rename.get(instrument, instrument),
             "dynamic": _DYNAMICS.get(fields["dynamic"], fields["dynamic"]),
         }

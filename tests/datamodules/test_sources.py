@@ -48,7 +48,12 @@ def column(notes: pd.DataFrame, name: str) -> list:
 @given(st.integers(0, 127))
 def test_pitch_names_go_there_and_back(midi):
     assert midi_from_name(name_from_midi(midi)) == midi
-    assert midi_from_name(name_from_midi(midi).replace("#", "s")) == midi
+
+
+@pytest.mark.parametrize("name", ["As4", "Es4", "H4", "A\u0664", "A4_0", "A123", "B##3", "Abb4"])
+def test_names_that_some_read_otherwise_are_no_pitches(name):
+    with pytest.raises(ValueError, match="no note name"):
+        midi_from_name(name)
 
 
 @given(st.text(max_size=5))
@@ -338,7 +343,7 @@ def test_nsynth_without_or_with_a_wrong_table(tmp_path):
 def write_good_sounds(root: Path, below: str = "good-sounds") -> None:
     """A folder laid out as Good-Sounds: two sounds by two microphones each, and a scale."""
     sounds = {
-        "2": {"id": 2, "instrument": "flute", "klass": "good-sound", "semitone": 60, "dynamics": "mf", "pack_id": 7},
+        "2": {"id": 2, "instrument": "flute", "klass": "good-sound", "semitone": 48, "dynamics": "mf", "pack_id": 7},
         "3": {"id": 3, "instrument": "flute", "klass": "good-sound", "note": "C#", "octave": 4, "pack_id": 7},
         "4": {"id": 4, "instrument": "flute", "klass": "scale-good", "semitone": None, "note": None, "pack_id": 7},
     }
@@ -361,6 +366,31 @@ def test_good_sounds_one_take_a_sound(tmp_path, below):
     assert column(notes, "group") == ["7", "7"]
     assert [("akg" in audio, "neumann" in audio) for audio in notes.audio] == [(True, False), (False, True)]
     assert all(source.read_audio(tmp_path, note, 0.1)[1] == 48_000 for note in notes.itertuples())
+
+
+@pytest.mark.parametrize(
+    ("fields", "midi"),
+    [
+        ({"note": "C", "octave": 4, "semitone": 48}, 60),
+        ({"note": "A#", "octave": 0, "semitone": 10}, 22),
+        ({"note": "B", "octave": 5, "semitone": ""}, 83),
+        ({"semitone": "57"}, 69),
+        ({"note": "C", "octave": 4, "semitone": 60}, None),
+        ({"note": "C#", "octave": 4, "semitone": 48}, None),
+        ({"note": "C", "semitone": True}, None),
+        ({"semitone": 48.5}, None),
+        ({"semitone": [48]}, None),
+    ],
+)
+def test_good_sounds_counts_semitones_from_c0_and_refuses_contradictions(tmp_path, fields, midi):
+    write_good_sounds(tmp_path)
+    sound = {"id": 2, "instrument": "flute", "klass": "good-sound", **fields}
+    (tmp_path / "sounds.json").write_text(json.dumps({"2": sound}))
+    if midi is None:
+        with pytest.raises(ValueError, match=r"0002\.wav"):
+            GoodSoundsSource().read_notes(tmp_path)
+    else:
+        assert column(GoodSoundsSource().read_notes(tmp_path), "midi") == [midi]
 
 
 def test_good_sounds_settings_and_faults(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -15,6 +16,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import datamodules.sources.files
+from datamodules.sources.files import _decode
 from datamodules.sources.table import TableSource
 from datamodules.waveforms import BadNotesError, Waveforms, WaveformSettings, load_waveforms, prepare_waveform
 
@@ -53,6 +56,73 @@ def test_every_format_gives_the_tone(tmp_path, ending):
     waveforms = load(tmp_path, [f"a.{ending}"])
     assert waveforms.lengths.tolist() == [round(0.35 * RATE)]
     assert frequency(waveforms.segments(1000, 6000)[0]) == pytest.approx(440, abs=0.5)
+
+
+def headers(whole: bytes, places: dict[int, int], order: str) -> bytes:
+    """A file with 32-bit numbers of its header changed."""
+    changed = bytearray(whole)
+    for place, value in places.items():
+        changed[place : place + 4] = struct.pack(f"{order}I", value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+@pytest.mark.parametrize(("ending", "order"), [("wav", "<"), ("aiff", ">")])
+def test_audio_from_a_pipe_is_decoded_to_the_end(tmp_path, ending, order, length):
+    soundfile.write(tmp_path / f"a.{ending}", tone(), 44_100)
+    whole = (tmp_path / f"a.{ending}").read_bytes()
+    places = {4: length, whole.index(b"data" if ending == "wav" else b"SSND") + 4: length}
+    if ending == "aiff":
+        places[whole.index(b"COMM") + 10] = length
+    (tmp_path / f"pipe.{ending}").write_bytes(headers(whole, places, order))
+    for offset, left in ((0.0, 22_050), (0.2, 13_230)):
+        samples, rate = _decode(tmp_path / f"pipe.{ending}", offset, math.inf)
+        assert (len(samples), rate) == (left, 44_100)
+        np.testing.assert_array_equal(samples, _decode(tmp_path / f"a.{ending}", offset, math.inf)[0])
+
+
+def test_a_flac_stream_of_unknown_length_is_decoded_to_the_end(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tone(), 44_100)
+    stream = bytearray((tmp_path / "a.flac").read_bytes())
+    stream[21] &= 0xF0  # 36 bits of samples, then the checksum of all samples
+    stream[22:42] = bytes(20)
+    (tmp_path / "stream.flac").write_bytes(stream)
+    for offset, seconds, there in ((0.0, 9.0, 22_050), (0.0, math.inf, 22_050), (0.25, 0.1, 4_410), (0.25, 9, 11_025)):
+        samples = _decode(tmp_path / "stream.flac", offset, seconds)[0]
+        assert len(samples) == there
+        start = round(44_100 * offset)
+        np.testing.assert_allclose(samples[:, 0], tone()[start : start + there], atol=1e-4)
+    with pytest.raises(ValueError, match="ends before the note's offset 2 s"):
+        _decode(tmp_path / "stream.flac", 2.0, 0.1)
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)])
+def test_an_mp3_without_an_index_is_decoded_to_the_end(tmp_path, tag):
+    """Its first frame has a high bit rate, so that its size stands for few seconds."""
+    loud, soft = (np.random.default_rng(0).normal(size=(22_050, 1)) * 0.3, tone(seconds=4.0)[:, np.newaxis])
+    parts = []
+    for name, sound, level in (("loud", loud, 0.0), ("soft", soft, 0.95)):
+        with soundfile.SoundFile(
+            tmp_path / f"{name}.mp3", "w", 44_100, 1, format="MP3", compression_level=level, bitrate_mode="CONSTANT"
+        ) as file:
+            file.write(sound)
+        parts.append((tmp_path / f"{name}.mp3").read_bytes())
+    frames = [part[_mp3_frames(part)[1] :] for part in parts]  # without the frame that holds the index
+    (tmp_path / "a.mp3").write_bytes(tag + frames[0] + frames[1])
+    assert soundfile.info(tmp_path / "a.mp3").duration < 2  # libsndfile's estimate
+    assert len(_decode(tmp_path / "a.mp3", 0.0, math.inf)[0]) / 44_100 == pytest.approx(4.5, abs=0.15)
+    samples = _decode(tmp_path / "a.mp3", 3.0, 0.4)[0]
+    assert frequency(samples[:, 0], 44_100) == pytest.approx(440, abs=1)
+
+
+def _mp3_frames(content: bytes) -> list[int]:
+    """Where the first frames of an mp3 file of MPEG-1 layer 3 begin."""
+    rates = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+    starts = [0]
+    while len(starts) < 3:
+        start = starts[-1]
+        starts.append(start + 144 * rates[content[start + 2] >> 4] * 1000 // 44_100 + (content[start + 2] >> 1 & 1))
+    return starts
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 48_000, 96_000, 192_000])
@@ -149,7 +219,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     decode = "cannot be decoded"
     return {
         "cut.wav": "truncated", "cut.flac": decode, "empty.wav": "the file is empty", "empty.mp3": "the file is empty",
-        "text.wav": decode, "text.mp3": decode, "folder.wav": decode, "missing.wav": "No such file",
+        "text.wav": decode, "text.mp3": decode, "folder.wav": "is a folder", "missing.wav": "No such file",
         "nan.wav": "NaN", "inf.wav": "infinite", "huge.wav": "large", "silent.wav": "silent", "constant.wav": "silent",
         "late.wav": "silent", "one.wav": "1 sample", "none.wav": "0 sample",
     }  # fmt: skip
@@ -257,6 +327,70 @@ def test_a_cache_cut_short_is_built_again_and_leftovers_are_removed(tmp_path):
         np.testing.assert_array_equal(load(tmp_path, ["a.wav"]).segments(0, 5000), wanted)
 
 
+def test_a_cache_that_was_damaged_in_its_middle_is_built_again(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", tone(), 44_100)
+    soundfile.write(tmp_path / "b.wav", tone(880), 44_100)
+    wanted = load(tmp_path, ["a.wav", "b.wav"])
+    before = wanted.segments(0, 7000).copy()
+    (samples,) = (tmp_path / "cache").rglob("samples.f32")
+    content = bytearray(samples.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) // 2)
+    samples.write_bytes(content)
+    capsys.readouterr()
+    again = load(tmp_path, ["a.wav", "b.wav"])
+    assert str(samples.parent) in capsys.readouterr().out
+    np.testing.assert_array_equal(again.segments(0, 7000), before)
+    assert again.content_hash == wanted.content_hash
+
+
+def test_two_roots_with_the_same_names_sizes_and_times_have_a_cache_each(tmp_path):
+    found = []
+    for name, hertz in (("one", 440.0), ("two", 220.0)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", tone(hertz), 44_100)
+        os.utime(tmp_path / name / "a.wav", (315532800, 315532800))
+        found.append(frequency(load(tmp_path / name, ["a.wav"], tmp_path / "cache").segments(0, 7000)[0]))
+    assert found == pytest.approx([440, 220], abs=0.5)
+    # another sound in the same place, with the times of the first as an archive sets them
+    soundfile.write(tmp_path / "one" / "a.wav", tone(880), 44_100)
+    os.utime(tmp_path / "one" / "a.wav", (315532800, 315532800))
+    other = load(tmp_path / "one", ["a.wav"], tmp_path / "cache").segments(0, 7000)[0]
+    assert frequency(other) == pytest.approx(880, abs=0.5)
+
+
+@pytest.mark.parametrize("on_bad_file", ["stop", "drop"])
+def test_a_passing_read_error_is_not_kept(tmp_path, monkeypatch, on_bad_file):
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, tone(), 44_100)
+
+    def failing(path, offset_s, duration_s):
+        if path.name == "a.wav":
+            raise OSError(5, "Input/output error")
+        return _decode(path, offset_s, duration_s)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(datamodules.sources.files, "_decode", failing)
+        if on_bad_file == "stop":
+            with pytest.raises(BadNotesError, match=r"a\.wav"):
+                load(tmp_path, ["a.wav", "b.wav"])
+        else:
+            assert len(load(tmp_path, ["a.wav", "b.wav"], on_bad_file=on_bad_file)) == 1
+    assert len(load(tmp_path, ["a.wav", "b.wav"], on_bad_file=on_bad_file)) == 2
+
+
+def test_only_ordinary_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "fifo.wav")
+    with pytest.raises(BadNotesError, match="fifo"):
+        load(tmp_path, ["fifo.wav"])
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), 44_100)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"data\.cache_dir .*file.*cannot be written"):
+        load(tmp_path, ["a.wav"], tmp_path / "file")
+
+
 def test_nothing_half_written_stays_when_building_is_interrupted(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", tone(), 44_100)
 
@@ -287,7 +421,16 @@ def test_processes_that_start_together_build_one_cache(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"sample_rate": 0}, {"duration_s": 0.0}, {"duration_s": math.nan}, {"normalise": "loud"}, {"trim_onset_db": 3.0}],
+    [
+        {"sample_rate": 0},
+        {"sample_rate": 10**9},
+        {"duration_s": 0.0},
+        {"duration_s": math.nan},
+        {"duration_s": math.inf},
+        {"normalise": "loud"},
+        {"trim_onset_db": 3.0},
+        {"trim_onset_db": math.nan},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
