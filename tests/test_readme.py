@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
-from experiments.grid import driver
+from experiments.grid.keys import check_rows
+from experiments.grid.settings import check, parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -63,8 +64,9 @@ def test_lightning_takes_the_arguments(
 
 @pytest.mark.parametrize("command", commands("python -m experiments grid "))
 def test_the_grid_takes_the_arguments(command: str, tmp_path: Path) -> None:
-    settings = driver.parse([*shlex.split(command)[4:], "--out", str(tmp_path)])
-    driver.check(settings)
+    settings = parse([*shlex.split(command)[4:], "--out", str(tmp_path)])
+    check(settings)
+    check_rows(settings)
     assert (settings.rows, settings.seeds, settings.index) == (("b", "m6"), 5, 3)
 
 

@@ -19,10 +19,12 @@ from matplotlib.figure import Figure
 from callbacks import figures
 from datamodules.atomic_files import replacing
 from experiments.exit_codes import EXIT_BAD_INPUT
-from experiments.grid.driver import BadInputError, GridSettings, Variant, parse, run_grid
-from experiments.reporting.table import aligned, over_folds, read_cells, selected
+from experiments.grid.driver import run_grid
+from experiments.grid.settings import BadInputError, GridSettings, Variant, parse
+from experiments.reporting.cells import over_folds, read_cells, selected
+from experiments.reporting.markdown import aligned
 
-CATEGORIES = (41, 61, 82, 123, 164)
+CATEGORY_COUNTS = (41, 61, 82, 123, 164)
 PAIR_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 AXIS_SHARE = 0.25
 """Of the epochs, where fewer are run than M7's configuration says: those that learn the axis of pitch, as there."""
@@ -49,15 +51,15 @@ def points(epochs: int | None = None) -> dict[str, Point]:
     """The points of both sweeps, by the names of their rows."""
     axis = () if epochs is None else ("--model.axis.epochs", str(max(1, round(AXIS_SHARE * epochs))))
     found = {}
-    for k in CATEGORIES:
-        words: tuple[str, ...] = ("--model.n_categories", str(k))
-        found[f"m6+k{k}"] = Point("categories", "published", k, Variant("m6", words))
-        found[f"m7+k{k}"] = Point("categories", "equivariant", k, Variant("m7", (*words, *axis)))
+    for k in CATEGORY_COUNTS:
+        arguments: tuple[str, ...] = ("--model.n_categories", str(k))
+        found[f"m6+k{k}"] = Point("categories", "published", k, Variant("m6", arguments))
+        found[f"m7+k{k}"] = Point("categories", "equivariant", k, Variant("m7", (*arguments, *axis)))
     for weight in PAIR_WEIGHTS:
         scaled = (("alignment", weight), ("expected_shift", 0.1 * weight), ("balance", weight))
-        words = tuple(word for name, value in scaled for word in (f"--model.weights.{name}", f"{value:g}"))
+        arguments = tuple(argument for name, value in scaled for argument in (f"--model.weights.{name}", f"{value:g}"))
         for encoder, name in (("published", "MelPitchAxis"), ("equivariant", "EquivariantPitchEncoder")):
-            variant = Variant("m0", ("--model", "TwoStageVAE", *words, "--model.pitch_encoder", name))
+            variant = Variant("m0", ("--model", "TwoStageVAE", *arguments, "--model.pitch_encoder", name))
             found[f"m0+{encoder}+{weight:g}"] = Point("pair_weight", encoder, weight, variant)
     return found
 
@@ -131,7 +133,7 @@ def write_study(out: Path) -> str:
 
 
 def settings_of(argv: list[str]) -> GridSettings:
-    """The grid of a command line; see `experiments.grid.driver.parse`.
+    """The grid of a command line; see `experiments.grid.settings.parse`.
 
     Raises:
         BadInputError: an argument is not known, or names rows.

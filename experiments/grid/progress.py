@@ -12,14 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.grid.processes import Cell, Outcome, kept_outcome
+from experiments.grid.cells import Cell, Outcome, kept_outcome
 from experiments.reporting.grid_files import write_tables
 
 LOG_LINES = 15
 LOOK_S = 1.0
 
 
-class Report(AbstractContextManager["Report"]):
+class GridProgress(AbstractContextManager["GridProgress"]):
     """The bar over the epochs of all cells, or plain lines where the output is no terminal.
 
     It looks into the cells' folders: so it sees what another driver, or another machine, has done too.
@@ -42,7 +42,7 @@ class Report(AbstractContextManager["Report"]):
         self._closed = threading.Event()
         self._watch = threading.Thread(target=self._watch_cells, daemon=True)
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> GridProgress:
         """Say what is to be done and open the bar."""
         self._done = {cell.name for cell in self._cells if cell.finished()}
         self._seen = {cell.name: _changed(cell.outcome_file) for cell in self._cells}
@@ -102,7 +102,7 @@ class Report(AbstractContextManager["Report"]):
             self._done.add(cell.name)
         reason = f" ({outcome.reason})" if outcome.reason else ""
         self.say(
-            f"[{len(self._done)}/{len(self._cells)}] {cell.name}: {outcome.state}{reason} in {words(outcome.wall_s)}"
+            f"[{len(self._done)}/{len(self._cells)}] {cell.name}: {outcome.state}{reason} in {in_words(outcome.wall_s)}"
             f" · {self._times()}"
         )
 
@@ -114,7 +114,7 @@ class Report(AbstractContextManager["Report"]):
         """The time since the start, and the time left at the mean speed since then."""
         elapsed, done = time.monotonic() - self._started, self._epochs()
         left = elapsed * (self._total - done) / max(1, done - self._first)
-        return f"{words(elapsed)} elapsed, about {words(left)} left"
+        return f"{in_words(elapsed)} elapsed, about {in_words(left)} left"
 
 
 def _changed(file: Path) -> int:
@@ -129,7 +129,7 @@ def training_share(outcomes: Sequence[Outcome], jobs: int, wall_s: float) -> str
     """How much of the workers' time was training: the rest is start-up, scoring at a cell's end, and waiting."""
     training_s = sum(outcome.training_s for outcome in outcomes)
     workers = f"{jobs} worker{'s' if jobs > 1 else ''}"
-    return f"{100 * training_s / (jobs * wall_s):.0f} % of the time of {workers} ({words(wall_s)}) was training"
+    return f"{100 * training_s / (jobs * wall_s):.0f} % of the time of {workers} ({in_words(wall_s)}) was training"
 
 
 def tail(log: Path) -> str:
@@ -141,7 +141,7 @@ def tail(log: Path) -> str:
         return f"    {error}"
 
 
-def words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """A duration to read: 3 h 05 min, 4 min 10 s, 12 s."""
     whole = round(seconds)
     if whole < 60:

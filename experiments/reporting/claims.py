@@ -19,26 +19,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
+from experiments.reporting.cell_files import PUBLISHED_ROWS, row_label
+from experiments.reporting.columns import PUBLISHED_METRICS
 from experiments.reporting.statistics import LEVEL, MEASURES, Comparison, RowScores, compare, holm
-from experiments.reporting.table import (
-    COUNT,
-    NOT_THERE,
-    PERCENT,
-    PUBLISHED_METRICS,
-    PUBLISHED_ROWS,
-    aligned,
-    row_label,
-    row_order,
-)
 
 OUR_ROW = "m7"
+
+
 BASELINES = ("b", "b_cosine", "b_equivariant", "b_m7_losses", "b_two_stage", "m6", "m6_cosine", "m7_comb", "pesto")
 
+
 HOLDS, FAILS, UNDECIDED, UNTESTED = "holds", "does not hold", "undecided", "not tested"
-MINUS = "−"  # noqa: RUF001 (the sign, not a hyphen)
-UNITS = {PERCENT: " points", COUNT: " pitches"}
+
+
 BY_NAME = {metric.name: metric for metric in MEASURES}
 
 
@@ -262,9 +256,6 @@ def _verdict(
     return Verdict(claim, word, evidence.p, p_holm, in_means, decisive, comparisons)
 
 
-# What is written
-
-
 @dataclass(frozen=True)
 class Judged:
     """All verdicts of a grid, and the paper's beside them.
@@ -284,271 +275,3 @@ def judge(paper: Mapping[str, RowScores], here: Mapping[str, RowScores]) -> Judg
     """Test every claim on the published scores and on a grid's."""
     poster = poster_claims()
     return Judged(verdicts(poster, paper), verdicts(poster, here), verdicts(our_claims(here), here))
-
-
-def render(judged: Judged, header: Sequence[str]) -> str:
-    """The whole of ``claims.md``.
-
-    Args:
-        judged: the verdicts.
-        header: lines that say what the cells were trained on and with.
-    """
-    return "\n".join(
-        [
-            "# Claims, tested",
-            "",
-            *header,
-            "",
-            "## Summary",
-            "",
-            *summary(judged),
-            "",
-            *READING,
-            "",
-            "## The poster's claims",
-            "",
-            *_markdown(_poster_lines(judged)),
-            "",
-            *_ours_section(judged.ours),
-            "## The comparisons behind the poster's claims",
-            "",
-            "The row's mean minus the rival's, with its 95 % interval; Hedges' g, the effect in deviations of seeds;",
-            "the two-sided p value of this comparison alone, not corrected. Notes: how many were resampled here.",
-            "",
-            *_markdown(_comparison_lines(judged)),
-            "",
-            "## How this is tested",
-            "",
-            *METHOD,
-            "",
-            *_remarks(judged),
-        ]
-    )
-
-
-READING = """\
-*Holds* and *does not hold* (the opposite is shown) are significant at 5 % after Holm's correction for all claims of
-the family; *undecided* is neither for nor against: these data cannot tell. *In the means* says whether the claim is
-true of the means over seeds, whatever their spread.
-""".splitlines()
-
-
-def _remarks(judged: Judged) -> list[str]:
-    """What was not tested here, or with less than there could be."""
-    comparisons = [comparison for verdict in (*judged.here, *judged.ours) for comparison in verdict.comparisons]
-    lines = [f"- {reason}" for reason in _reasons(comparisons)]
-    return ["## Not tested, or on seeds alone", "", *lines, ""] if lines else []
-
-
-def _reasons(comparisons: Sequence[Comparison]) -> list[str]:
-    """Why some of the comparisons were not tested, or without notes."""
-    absent = {row for found in comparisons for row in found.absent}
-    reasons = sorted({found.remark for found in comparisons} - {""})
-    if absent:
-        names = [row_label(row) for row in row_order(absent) if row in absent]
-        reasons.append(f"no finished cell of {', '.join(names)}")
-    return reasons
-
-
-def section(judged: Judged) -> list[str]:
-    """The lines on claims at the end of ``table.md``."""
-    about = "What is claimed of the means over seeds, tested; effects, intervals and how it is done are in `claims.md`."
-    return ["## Claims", "", about, "", *summary(judged), "", *aligned(brief_lines(judged))]
-
-
-def brief_lines(judged: Judged) -> list[list[str]]:
-    """Heading and lines of the poster's claims: claim, the verdict on the paper's seeds, the verdict here, in brief."""
-    pairs = zip(judged.paper, judged.here, strict=True)
-    lines = [[paper.claim.text, _brief(paper), _brief(here)] for paper, here in pairs]
-    return [["Claim", "Paper's five seeds", "Here"], *lines]
-
-
-def _brief(verdict: Verdict) -> str:
-    if verdict.word == UNTESTED:
-        return UNTESTED
-    return f"**{verdict.headline}** (p_Holm {_p(verdict.p_holm)}; in the means: {_yes(verdict.in_means)})"
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
-METHOD = """\
-- **One comparison** is the difference of two rows' means over seeds, at the best checkpoint. Interval and p value
-  are those of Student's t with the bootstrap's standard error and Satterthwaite's degrees of freedom.
-- **Accuracies** (Pitch, Instrument, Combine, ACC, PM, honest ACC), where the outcomes of single notes are kept
-  (`notes.csv`): a two-level bootstrap. Seeds are resampled in each row apart; notes in both rows together, because
-  all rows score the same notes, and those of one instrument and pitch as one. The two variances, taken in closed
-  form (the limit of infinitely many draws), are added. Mappings and probes are not fitted again.
-- **FID and CDS**, and accuracies without such outcomes (the paper's, always): seeds alone, which is Welch's t test.
-  Five seeds are few: one comparison alone needs a difference of about one and a half deviations of the seeds,
-  several need more; and nothing is said about other notes. A percentile bootstrap of five seeds would be too
-  narrow, and permutations of them have too few values to be corrected for several claims.
-- **Seeds of two rows are not paired**: where equal seeds go together, the interval is too wide, not too narrow.
-- **All of** several comparisons hold only if each does (the largest p value: intersection-union); the opposite is
-  shown if any is opposite (the smallest, times their number). **Any of** them is the mirror image. An ordering is
-  all of its neighbouring pairs; "no loss improves everything" is: each is *worse* in at least one metric.
-- **Families**: the poster's claims, once on the paper's seeds and once here, and those of row m7. Holm's correction
-  is for the tested claims of a family.
-- **Folds** are pooled: a seed counts once, with the mean over the folds that both rows have.
-""".splitlines()
-
-
-def summary(judged: Judged) -> list[str]:
-    """One line for the poster's claims on each source, and one for each rival of row m7."""
-    lines = [f"- The poster's claims, on the paper's own five seeds: {_counts(judged.paper)}."]
-    lines.append(f"- The poster's claims, on the cells here: {_counts(judged.here)}.")
-    words = {HOLDS: "better in", FAILS: "worse in", UNDECIDED: "undecided in", UNTESTED: "not tested in"}
-    for rival, of in _by_rival(judged.ours).items():
-        found = {
-            text: ", ".join(verdict.decisive.metric.label for verdict in of if verdict.word == word)
-            for word, text in words.items()
-        }
-        told = "; ".join(f"{text} {metrics}" for text, metrics in found.items() if metrics)
-        lines.append(f"- {row_label(OUR_ROW)} against {row_label(rival)}: {told}.")
-    return lines
-
-
-def _counts(found: Sequence[Verdict]) -> str:
-    numbers = {word: sum(verdict.word == word for verdict in found) for word in (HOLDS, FAILS, UNDECIDED, UNTESTED)}
-    words = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold")}
-    shown = [(n, words.get(word, (f"is {word}", f"are {word}"))[n != 1]) for word, n in numbers.items() if n]
-    return ", ".join(f"{n} {text}" for n, text in shown)
-
-
-def _by_rival(ours: Sequence[Verdict]) -> dict[str, list[Verdict]]:
-    rivals = dict.fromkeys(verdict.decisive.rival for verdict in ours)
-    return {rival: [verdict for verdict in ours if verdict.decisive.rival == rival] for rival in rivals}
-
-
-def _poster_lines(judged: Judged) -> list[list[str]]:
-    """Heading and lines of the poster's claims, numbered, each verdict with what decided it."""
-    lines = [["Claim", "Paper's five seeds", "Here"]]
-    for number, (paper, here) in enumerate(zip(judged.paper, judged.here, strict=True), start=1):
-        lines.append([f"{number}. {paper.claim.text}", _told(paper), _told(here)])
-    return lines
-
-
-def _told(verdict: Verdict) -> str:
-    """A verdict with its p value and the comparison that decided it."""
-    reasons = "; ".join(_reasons([found for found in verdict.comparisons if not found.tested]))
-    if verdict.word == UNTESTED:
-        return f"{UNTESTED}: {reasons}"
-    found = verdict.decisive
-    link = "not shown" if verdict.word == UNDECIDED else "decided by"
-    effect = f"{_effect(found)}{UNITS.get(found.metric.unit, '')}, g {_number(found.g, 1)}" if found.tested else reasons
-    return (
-        f"**{verdict.headline}**, p {_p(verdict.p)}, p_Holm {_p(verdict.p_holm)}; in the means: "
-        f"{_yes(verdict.in_means)}; {link}: {_pair(found)}: {effect}"
-    )
-
-
-def _pair(found: Comparison) -> str:
-    return f"{row_label(found.row)} against {row_label(found.rival)}, {found.metric.heading}"
-
-
-def _effect(found: Comparison) -> str:
-    """The difference with its interval, or a dash."""
-    digits = found.metric.digits
-    if not found.tested:
-        return NOT_THERE
-    low, high = (f"{bound:+.{digits}f}".replace("-", MINUS) for bound in (found.low, found.high))
-    return f"{_number(found.effect, digits, sign='+')} [{low}, {high}]"
-
-
-def _number(value: float, digits: int, sign: str = "") -> str:
-    return f"{value:{sign}.{digits}f}".replace("-", MINUS) if np.isfinite(value) else NOT_THERE
-
-
-def _p(value: float) -> str:
-    return NOT_THERE if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _ours_section(ours: Sequence[Verdict]) -> list[str]:
-    """What is written of row m7; nothing without it."""
-    if not ours:
-        return []
-    heading = [
-        "Against",
-        "Metric",
-        OUR_ROW,
-        "Rival",
-        "Difference [95 %]",
-        "g",
-        "p",
-        "p_Holm",
-        "Seeds",
-        "Notes",
-        "Verdict",
-    ]
-    lines = [heading]
-    for verdict in ours:
-        found = verdict.decisive
-        means = [_number(mean, found.metric.digits) for mean in found.means]
-        tests = [_effect(found), _number(found.g, 1), _p(found.p if found.tested else np.nan), _p(verdict.p_holm)]
-        size = [" and ".join(map(str, dict.fromkeys(found.seeds))), str(found.notes or "none")]
-        word = f"**{verdict.headline}**" if verdict.word in (HOLDS, FAILS) else verdict.headline
-        lines.append([row_label(found.rival), found.metric.heading, *means, *tests, *size, word])
-    return [
-        f"## Row {OUR_ROW} against the others",
-        "",
-        f"Each line is the claim that {OUR_ROW} is better than the rival in the metric. The difference is {OUR_ROW}'s",
-        "mean minus the rival's; g (Hedges) is it in deviations of seeds. Notes: how many were resampled.",
-        "",
-        *_markdown(lines),
-        "",
-    ]
-
-
-def _comparison_lines(judged: Judged) -> list[list[str]]:
-    """Heading and lines of the comparisons, each once, with the numbers of the claims that it is a part of."""
-    numbers: dict[tuple[Comparison, Comparison], list[str]] = {}
-    for number, (paper, here) in enumerate(zip(judged.paper, judged.here, strict=True), start=1):
-        for pair in zip(paper.comparisons, here.comparisons, strict=True):
-            numbers.setdefault(pair, []).append(str(number))
-    lines = [["Claim", "Comparison", "Paper: means", "Difference [95 %]", "g", "p"]]
-    lines[0] += ["Here: means", "Difference [95 %]", "g", "p", "Seeds", "Notes"]
-    for (theirs, ours), of in numbers.items():
-        size = [" and ".join(map(str, dict.fromkeys(ours.seeds))), str(ours.notes or "none")]
-        lines.append([", ".join(of), _pair(theirs), *_measured(theirs), *_measured(ours), *size])
-    return lines
-
-
-def _measured(found: Comparison) -> list[str]:
-    means = ", ".join(_number(mean, found.metric.digits) for mean in found.means)
-    return [means, _effect(found), _number(found.g, 1), _p(found.p if found.tested else np.nan)]
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---"] * len(lines[0])
-    return [f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:])]
-
-
-def frame(judged: Judged) -> pd.DataFrame:
-    """All verdicts for ``claims.csv``: a line a claim and source, and below it one a comparison that it is made of.
-
-    Returns:
-        Columns: family, source, number and claim; of a comparison the rows, the metric and their numbers (empty in a
-        claim's own line); p; and of the claim p_holm, in_means and verdict.
-    """
-    families = (("poster", "paper", judged.paper), ("poster", "here", judged.here), ("ours", "here", judged.ours))
-    lines: list[dict[str, object]] = []
-    for family, source, found in families:
-        for number, verdict in enumerate(found, start=1):
-            about = {"family": family, "source": source, "number": number, "claim": verdict.claim.text}
-            end = {"p_holm": verdict.p_holm, "in_means": verdict.in_means, "verdict": verdict.word}
-            lines.append({**about, **dict.fromkeys(NUMBERS), "p": verdict.p, **end})
-            lines += [{**about, **_numbers(comparison), "p": comparison.p, **end} for comparison in verdict.comparisons]
-    return pd.DataFrame(lines)
-
-
-NUMBERS = (
-    *("row", "rival", "metric", "mean", "rival_mean", "effect", "low", "high", "hedges_g"),
-    *("seeds", "rival_seeds", "notes", "remark"),
-)
-
-
-def _numbers(found: Comparison) -> dict[str, object]:
-    values = (row_label(found.row), row_label(found.rival), found.metric.name, *found.means, found.effect, found.low)
-    rest = (found.high, found.g, *found.seeds, found.notes, "; ".join(_reasons([found])))
-    return dict(zip(NUMBERS, (*values, *rest), strict=True))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from experiments.reporting.cell_files import row_label, row_order
+from experiments.reporting.markdown import NOT_THERE, aligned
 from experiments.reporting.statistics import HONEST_ACC, RowScores
-from experiments.reporting.table import NOT_THERE, aligned, row_label, row_order
 
 SEMITONES = 12
 

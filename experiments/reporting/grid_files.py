@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from datamodules.atomic_files import replacing
-from experiments.reporting import claims, error_breakdown
+from experiments.reporting import claims, claims_text, error_breakdown
+from experiments.reporting.cells import read_cells
+from experiments.reporting.plots import draw_figures
 from experiments.reporting.statistics import grid_rows, paper_rows
-from experiments.reporting.table import aggregated, draw_figures, header, read_cells, render
+from experiments.reporting.table import aggregated, header, render
 
 
 def write_tables(out: Path) -> str:
@@ -21,12 +23,12 @@ def write_tables(out: Path) -> str:
     cells = read_cells(out)
     rows = grid_rows(out, cells)
     judged = claims.judge(paper_rows(), rows)
-    text = "\n".join([render(cells), *error_breakdown.section(rows), *claims.section(judged), ""])
+    text = "\n".join([render(cells), *error_breakdown.section(rows), *claims_text.section(judged), ""])
     contents = {
         "table.md": text,
         "table.csv": aggregated(cells).to_csv(index=False),
-        "claims.md": claims.render(judged, header(cells)),
-        "claims.csv": claims.frame(judged).to_csv(index=False),
+        "claims.md": claims_text.render(judged, header(cells)),
+        "claims.csv": claims_text.frame(judged).to_csv(index=False),
     }
     for name, content in contents.items():
         with replacing(out / name) as temporary:

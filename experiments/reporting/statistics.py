@@ -28,7 +28,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.reporting.table import PERCENT, PUBLISHED_METRICS, Metric, published_scores, row_label, selected
+from experiments.reporting.cell_files import row_label
+from experiments.reporting.cells import published_scores, selected
+from experiments.reporting.columns import PERCENT, PUBLISHED_METRICS, Metric
 
 LEVEL = 0.05
 """The level of every test, and 1 minus that of every interval."""
@@ -41,7 +43,7 @@ NO_FOLD = -1
 TOLERANCE = 0.01
 """Percentage points by which the mean over notes may miss the score in ``metrics.json``."""
 
-Cell = tuple[int, int]
+SeedAndFold = tuple[int, int]
 """Seed and fold; `NO_FOLD` for a cell of a grid without folds."""
 
 
@@ -71,8 +73,8 @@ class RowScores:
     """
 
     row: str
-    scores: Mapping[Cell, Mapping[str, float]]
-    notes: Mapping[Cell, Notes] = field(default_factory=dict)
+    scores: Mapping[SeedAndFold, Mapping[str, float]]
+    notes: Mapping[SeedAndFold, Notes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def grid_rows(out: Path, cells: pd.DataFrame) -> dict[str, RowScores]:
 
     Args:
         out: the grid's folder; a cell's notes are in ``<row>/seed_<n>/notes.csv``, or ``seed_<n>_fold_<k>``.
-        cells: its finished cells, as `experiments.reporting.table.read_cells` gives them.
+        cells: its finished cells, as `experiments.reporting.cells.read_cells` gives them.
     """
     if cells.empty:
         return {}
@@ -142,7 +144,7 @@ def grid_rows(out: Path, cells: pd.DataFrame) -> dict[str, RowScores]:
 
 def _by_row(scores: pd.DataFrame) -> dict[str, RowScores]:
     names = [metric.name for metric in MEASURES if metric.name in scores]
-    rows: dict[str, dict[Cell, Mapping[str, float]]] = {}
+    rows: dict[str, dict[SeedAndFold, Mapping[str, float]]] = {}
     for line in scores.to_dict("records"):
         found = {name: float(line[name]) for name in names}
         rows.setdefault(str(line["row"]), {})[int(line["seed"]), int(line["fold"])] = found

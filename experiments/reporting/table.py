@@ -1,194 +1,25 @@
-"""The nine-row table: finished cells aggregated, the published scores beside them, learning curves."""
+"""The nine-row table: finished cells aggregated, the published scores beside them."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from callbacks import figures
-
-PUBLISHED_ROWS = {"b": "b", "sharp": "#", **{f"m{i}": f"M{i}" for i in range(7)}}
-"""The rows of the published table in its order: configuration name -> label."""
-
-PUBLISHED_FILE = Path(__file__).with_name("published.csv")
-ARROWS = {"min": "↓", "max": "↑", "neither": ""}
-NOT_THERE = "–"  # noqa: RUF001 (an en dash: an empty cell)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of the table.
-
-    Attributes:
-        name: its key in ``metrics.json``.
-        label: its heading.
-        better: ``min``, ``max``, or ``neither`` (a reference value: no arrow, no best).
-        unit: what it is measured in.
-        digits: decimals shown.
-    """
-
-    name: str
-    label: str
-    better: str
-    unit: str
-    digits: int = 1
-
-    @property
-    def heading(self) -> str:
-        """The label with an arrow to the better side."""
-        return f"{self.label} {ARROWS[self.better]}".rstrip()
-
-
-PERCENT, DISTANCE, KERNEL, COUNT = "[%]", "[squared feature units]", "[kernel units]", "[pitches]"
-PUBLISHED_METRICS = (
-    Metric("pitch", "Pitch", "min", PERCENT),
-    Metric("instrument", "Instrument", "max", PERCENT),
-    Metric("combine", "Combine", "max", PERCENT),
-    Metric("acc", "ACC", "max", PERCENT),
-    Metric("pm", "PM", "max", PERCENT),
-    Metric("fid_recon", "FID_recon", "min", DISTANCE),
-    Metric("fid_rand", "FID_rand", "min", DISTANCE),
-    Metric("cds", "CDS", "max", COUNT, digits=2),
+from experiments.reporting.cell_files import row_label, row_order
+from experiments.reporting.cells import over_folds, published_scores, selected, spreads
+from experiments.reporting.columns import (
+    CHANCE_LEVELS,
+    HONEST_GENERATION,
+    HONEST_METRICS,
+    NMI,
+    PUBLISHED_METRICS,
+    Metric,
+    Spread,
+    Spreads,
 )
-NMI = Metric("nmi", "NMI", "max", PERCENT)
-HONEST_METRICS = (
-    *PUBLISHED_METRICS[:5],
-    Metric("acc_abs", "ACC_abs", "max", PERCENT),
-    Metric("octave_error", "Octave errors", "min", PERCENT),
-    Metric("instrument_offset", "Instrument offset", "neither", "[semitones]"),
-    Metric("calibration_agreement", "Agreement", "max", PERCENT),
-    Metric("pitch_gap", "Pitch gap", "max", PERCENT),
-)
-HONEST_GENERATION = (
-    Metric("pitch_fid_recon", "FID_recon (pitch)", "min", DISTANCE),
-    Metric("pitch_fid_rand", "FID_rand (pitch)", "min", DISTANCE),
-    Metric("kid_recon", "KID_recon", "min", KERNEL, digits=3),
-    Metric("kid_rand", "KID_rand", "min", KERNEL, digits=3),
-    Metric("swap_pitch", "Swap: pitch", "max", PERCENT),
-    Metric("swap_instrument", "Swap: instrument", "max", PERCENT),
-    Metric("fid_real", "FID real", "neither", DISTANCE),
-    Metric("fid_real_halves", "FID real halves", "neither", DISTANCE),
-)
-FLOORS = {
-    "floor_published_acc": "random categories, published ACC",
-    "floor_published_pm": "published PM",
-    "floor_honest_acc": "honest ACC",
-    "floor_honest_pm": "honest PM",
-    "floor_instrument_only": "the instrument's commonest pitch",
-    "floor_permuted_pitch": "probe of permuted pitches",
-    "floor_permuted_instrument": "probe of permuted instruments",
-}
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and population standard deviation of a metric over the seeds of a row."""
-
-    mean: float
-    std: float
-    seeds: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of one value a seed."""
-        array = np.asarray(list(values), dtype=np.float64)
-        return cls(float(array.mean()), float(array.std(ddof=0)), len(array))
-
-
-Spreads = dict[str, dict[str, Spread]]
-"""row -> metric -> spread."""
-
-
-def read_metrics(file: Path) -> dict[str, Any] | None:
-    """The content of a cell's ``metrics.json``; ``None`` where there is none or it is not a cell's."""
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    is_cell = isinstance(content, dict) and {"row", "seed", "best", "last"} <= content.keys()
-    return content if is_cell else None
-
-
-def read_cells(out: Path) -> pd.DataFrame:
-    """The finished cells of a grid.
-
-    Args:
-        out: the grid's folder; a cell is ``<row>/seed_<n>/metrics.json`` in it, or ``seed_<n>_fold_<k>``.
-
-    Returns:
-        One row for each cell, checkpoint (best, last) and protocol (published, honest): what the run was (row, seed,
-        fold if there are folds, data, data_hash, machine, precision, epochs, wall_s), the checkpoint's epoch, and one
-        column a metric.
-    """
-    records: list[dict[str, Any]] = []
-    for file in sorted(out.glob("*/seed_*/metrics.json")):
-        content = read_metrics(file)
-        if content is None:
-            print(f"{file}: not a finished cell's metrics; it is left out of the table", file=sys.stderr)
-            continue
-        facts = {key: value for key, value in content.items() if not isinstance(value, dict)}
-        for checkpoint in ("best", "last"):
-            scores = content[checkpoint]
-            for protocol in ("published", "honest"):
-                place = {"checkpoint": checkpoint, "protocol": protocol, "epoch": scores.get("epoch")}
-                records.append({**facts, **place, **scores.get(protocol, {})})
-    return pd.DataFrame.from_records(records)
-
-
-def published_scores() -> pd.DataFrame:
-    """The published score of each row and seed, rows by their configuration's name."""
-    scores = pd.read_csv(PUBLISHED_FILE)
-    return scores.assign(row=scores["row"].map({label: row for row, label in PUBLISHED_ROWS.items()}))
-
-
-def spreads(scores: pd.DataFrame, metrics: Sequence[Metric]) -> Spreads:
-    """Mean and deviation over seeds of each row and metric that ``scores`` (one row a seed, or seed and fold) holds."""
-    if scores.empty:
-        return {}
-    scores = over_folds(scores)
-    names = [metric.name for metric in metrics if metric.name in scores]
-    return {
-        str(row): {name: Spread.of(cells[name]) for name in names if cells[name].notna().all()}
-        for row, cells in scores.groupby("row", sort=False)
-    }
-
-
-def over_folds(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a row and seed: the means over the seed's folds, where there are any.
-
-    Seeds of which a fold is missing are left out, as soon as any has them all: means are over the same notes.
-    """
-    if "fold" not in scores or scores["fold"].isna().all():
-        return scores
-    done = scores.groupby(["row", "seed"])["fold"].transform("nunique")
-    whole = scores[done == done.max()]
-    return whole.groupby(["row", "seed"], sort=False).mean(numeric_only=True).reset_index()
-
-
-def selected(cells: pd.DataFrame, protocol: str, checkpoint: str) -> pd.DataFrame:
-    """The cells' scores of one protocol at one checkpoint."""
-    if cells.empty:
-        return cells
-    return cells[(cells["protocol"] == protocol) & (cells["checkpoint"] == checkpoint)]
-
-
-def row_label(row: str) -> str:
-    """A row's name in the table."""
-    return PUBLISHED_ROWS.get(row, row)
-
-
-def row_order(rows: Iterable[str]) -> list[str]:
-    """The published rows in their order, whether they are among ``rows`` or not, then all others by name."""
-    return [*PUBLISHED_ROWS, *sorted(set(rows) - set(PUBLISHED_ROWS))]
+from experiments.reporting.markdown import NOT_THERE, aligned
 
 
 def aggregated(cells: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +70,7 @@ def render(cells: pd.DataFrame) -> str:
             "",
             *markdown(HONEST_METRICS, {"here": honest}),
             "",
-            *floors(cells),
+            *chance_level(cells),
             *chosen_seeds(cells),
             "",
             "FID (pitch) is in the features of the pitch classifier; KID, and FID of real notes, in those of the",
@@ -256,11 +87,13 @@ def render(cells: pd.DataFrame) -> str:
     )
 
 
-def floors(cells: pd.DataFrame) -> list[str]:
+def chance_level(cells: pd.DataFrame) -> list[str]:
     """What the notes' scores are without any knowledge: one line, where the cells hold it."""
     honest = selected(cells, "honest", "best")
     known = {
-        text: honest[name].mean() for name, text in FLOORS.items() if name in honest and honest[name].notna().any()
+        text: honest[name].mean()
+        for name, text in CHANCE_LEVELS.items()
+        if name in honest and honest[name].notna().any()
     }
     if not known:
         return []
@@ -320,14 +153,6 @@ def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[
     return aligned(table_lines(metrics, sources))
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table of a heading and lines, its columns of equal width."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
-    rule = " | ".join("-" * width for width in widths)
-    return [f"| {line} |" for line in (padded[0], rule, *padded[1:])]
-
-
 def table_lines(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[list[str]]:
     """The heading and the lines of a table: for each row one line a source, for each metric one column.
 
@@ -366,93 +191,3 @@ def _shown(spread: Spread | None, metric: Metric, best: float | None) -> str:
         return NOT_THERE
     text = f"{spread.mean:.{metric.digits}f} ± {spread.std:.{metric.digits}f}"
     return f"**{text}**" if spread.mean == best else text
-
-
-# b, # and M3 differ by line style too.
-LINES: dict[str, dict[str, Any]] = {
-    "b": {"color": figures.BLACK, "linestyle": "--"},
-    "sharp": {"color": figures.GREY, "linestyle": "--"},
-    "m0": {"color": figures.BLUE},
-    "m1": {"color": figures.SKY},
-    "m2": {"color": figures.GREEN},
-    "m3": {"color": figures.YELLOW, "linestyle": "-."},
-    "m4": {"color": figures.ORANGE},
-    "m5": {"color": figures.PURPLE},
-    "m6": {"color": figures.VERMILION},
-    "m7": {"color": figures.BLACK},
-}
-
-
-def draw_figures(out: Path) -> None:
-    """Draw ``table.png`` and ``curves.png`` of a grid into its folder."""
-    figures.save_figure(draw_table(read_cells(out)), out / "table.png")
-    draw_curves(out)
-
-
-def draw_curves(out: Path) -> Path | None:
-    """Draw ``curves.png``: each row's first seed against the epoch, the others as thin lines.
-
-    Returns:
-        The file; ``None`` where no cell has written ``metrics.csv`` yet.
-    """
-    found = _read_curves(out)
-    if not found:
-        return None
-    logs = {row_label(row): found[row] for row in row_order(found) if row in found}
-    styles = {row_label(row): style for row, style in LINES.items()}
-    figure = figures.draw_curves(logs, styles, "Learning curves (thick: seed 0; thin: the other seeds)")
-    return figures.save_figure(figure, out / "curves.png")
-
-
-def _read_curves(out: Path) -> dict[str, list[pd.DataFrame]]:
-    """Row -> metrics.csv of its seeds; files that cannot be read (a cell has just begun) are left out."""
-    curves: dict[str, list[pd.DataFrame]] = {}
-    for file in sorted(out.glob("*/seed_*/metrics.csv"), key=lambda file: (len(file.parent.name), file)):
-        try:
-            content = pd.read_csv(file)
-        except (OSError, ValueError):
-            continue
-        if "epoch" in content:
-            curves.setdefault(file.parents[1].name, []).append(content)
-    return curves
-
-
-def draw_table(cells: pd.DataFrame) -> Figure:
-    """Draw the published protocol at the best checkpoint: a panel a metric, our seeds beside the published means.
-
-    Args:
-        cells: the finished cells, as `read_cells` gives them.
-    """
-    scores, published = selected(cells, "published", "best"), published_scores()
-    here, paper = (spreads(of, PUBLISHED_METRICS) for of in (scores, published))
-    each = over_folds(scores)
-    rows = [row for row in row_order(here) if row in here or row in paper]
-    figure = Figure(figsize=(14, 2.1 + 0.62 * len(rows)), layout="constrained")  # whatever the length of a row's name
-    grid = figure.subplots(2, 4, sharey=True)
-    for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=True):
-        for place, row in enumerate(rows):
-            if metric.name in here.get(row, {}):
-                seeds = each.loc[each["row"] == row, metric.name]
-                _draw_spread(axes, here[row][metric.name], place - 0.16, figures.BLUE, "o", "here: mean ± deviation")
-                axes.plot(
-                    seeds, [place - 0.16] * len(seeds), "|", color=figures.BLUE, markersize=9, label="here: seeds"
-                )
-            if row in paper:
-                _draw_spread(
-                    axes, paper[row][metric.name], place + 0.16, figures.ORANGE, "D", "paper: mean ± deviation"
-                )
-        axes.set_title(metric.heading, fontsize=11)
-        axes.set_xlabel(metric.unit, fontsize=8)
-        axes.set_yticks(range(len(rows)), [row_label(row) for row in rows])
-        axes.tick_params(labelsize=9)
-        axes.grid(axis="x", color="0.9", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-    grid[0, 0].invert_yaxis()
-    figure.legend(handles=figures.legend_handles(figure), loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle("Published protocol at the best checkpoint (arrow: the better side)")
-    return figure
-
-
-def _draw_spread(axes: Axes, spread: Spread, place: float, colour: str, marker: str, label: str) -> None:
-    axes.errorbar([spread.mean], [place], xerr=[spread.std], fmt="none", ecolor=colour, elinewidth=1.2)
-    axes.plot([spread.mean], [place], marker, color=colour, markersize=5, label=label)

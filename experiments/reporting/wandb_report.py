@@ -12,21 +12,13 @@ from typing import Any
 import pandas as pd
 
 from callbacks.wandb_run import remove_superseded, start_run, wandb_mode
-from experiments.reporting.claims import brief_lines, judge
+from experiments.reporting.cells import published_scores, read_cells, selected, spreads
+from experiments.reporting.claims import judge
+from experiments.reporting.claims_text import brief_lines
+from experiments.reporting.columns import HONEST_GENERATION, HONEST_METRICS, PUBLISHED_METRICS, Spreads
 from experiments.reporting.grid_files import rewrite
 from experiments.reporting.statistics import grid_rows, paper_rows
-from experiments.reporting.table import (
-    HONEST_GENERATION,
-    HONEST_METRICS,
-    PUBLISHED_METRICS,
-    Spreads,
-    aggregated,
-    published_scores,
-    read_cells,
-    selected,
-    spreads,
-    table_lines,
-)
+from experiments.reporting.table import aggregated, table_lines
 
 PICTURES = ("table.png", "curves.png")
 FILES = ("table.md", "table.csv", "claims.md", "claims.csv", *PICTURES)

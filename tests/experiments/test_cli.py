@@ -21,7 +21,7 @@ from datamodules.sources.pitches import name_from_midi
 from experiments.__main__ import main
 from experiments.classifiers import folder_of
 from experiments.cli import has_bf16_arithmetic
-from experiments.reporting.table import FLOORS, HONEST_GENERATION, HONEST_METRICS
+from experiments.reporting.columns import CHANCE_LEVELS, HONEST_GENERATION, HONEST_METRICS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METRICS = {"pitch", "instrument", "combine", "acc", "pm"}
@@ -60,7 +60,7 @@ def test_a_fit_leaves_its_record(fit: Callable[..., None], tmp_path: Path, capsy
     metrics, run = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("metrics", "run"))
     for checkpoint in ("best", "last"):
         assert METRICS | {"fid_recon", "fid_rand", "cds", "nmi"} == metrics[checkpoint]["published"].keys()
-        shown = {metric.name for metric in (*HONEST_METRICS, *HONEST_GENERATION)} | FLOORS.keys()
+        shown = {metric.name for metric in (*HONEST_METRICS, *HONEST_GENERATION)} | CHANCE_LEVELS.keys()
         assert shown <= metrics[checkpoint]["honest"].keys()
         combine = metrics[checkpoint]["published"]
         assert combine["combine"] == pytest.approx((combine["instrument"] + 100 - combine["pitch"]) / 2, abs=1e-3)

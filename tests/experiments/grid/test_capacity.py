@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from experiments.grid import capacity
-from experiments.grid.driver import BadInputError, check, fit_words, list_cells
+from experiments.grid.keys import fit_arguments, list_cells
+from experiments.grid.settings import BadInputError, check
 
 
 def test_the_points_are_cells_of_a_grid(tmp_path: Path) -> None:
     settings = capacity.settings_of(["--out", str(tmp_path), "--epochs", "40", "--seeds", "2"])
     check(settings)
     cells = list_cells(settings, "notes")
-    assert len(cells) == 2 * (2 * len(capacity.CATEGORIES) + 2 * len(capacity.PAIR_WEIGHTS))
+    assert len(cells) == 2 * (2 * len(capacity.CATEGORY_COUNTS) + 2 * len(capacity.PAIR_WEIGHTS))
     assert len({cell.key for cell in cells}) == len(cells) / 2, "a key a point, whatever the seed"
-    words = fit_words(settings, next(cell for cell in cells if cell.row == "m7+k41"))
+    words = fit_arguments(settings, next(cell for cell in cells if cell.row == "m7+k41"))
     assert words[2].endswith("m7.yaml")
     assert words[-6:] == ["--row", "m7+k41", "--model.n_categories", "41", "--model.axis.epochs", "10"]
 

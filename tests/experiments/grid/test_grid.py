@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.grid import driver, processes, progress
-from experiments.grid.driver import GridSettings, cell_key, list_cells, parse, run_grid
-from experiments.grid.processes import Cell, Outcome, Program
+from experiments.grid import driver, keys, processes, progress, workers
+from experiments.grid.cells import Cell, Outcome
+from experiments.grid.driver import run_grid
+from experiments.grid.keys import cell_key, fit_arguments, list_cells
+from experiments.grid.processes import Program
+from experiments.grid.settings import BadInputError, GridSettings, parse
 
 FAKES = Path(__file__).parent
 FAKE = Program("fake_cell:fit", "fake_cell:prepare")
@@ -23,8 +26,9 @@ DRIVER = """
 import signal, sys
 sys.path.append(sys.argv[1])
 from experiments.grid import driver
-from experiments.grid.driver import parse, run_grid
+from experiments.grid.driver import run_grid
 from experiments.grid.processes import Program
+from experiments.grid.settings import parse
 driver.draw_figures = lambda out: None  # seconds; test_table draws them
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit that it is ignored
 sys.exit(run_grid(parse(sys.argv[2:]), Program("fake_cell:fit", "fake_cell:prepare")))
@@ -185,7 +189,7 @@ def test_folds_are_cells(settings: GridSettings, capsys: pytest.CaptureFixture[s
     assert len({cell.run_dir for cell in cells}) == len(cells) == len(ran(settings.out)) == 12
     assert len({cell.key for cell in cells}) == 6, "a key a row and fold"
     assert all(cell.finished() for cell in cells)
-    words = driver.fit_words(folded, cells[2])
+    words = fit_arguments(folded, cells[2])
     assert words[words.index("--data.split.folds") :][:4] == ["--data.split.folds", "3", "--data.split.fold", "1"]
     assert words[words.index("--run_dir") + 1].endswith("b/seed_0_fold_1")
     printed = capsys.readouterr().out
@@ -210,7 +214,7 @@ def test_folds_that_score_the_same_notes_are_refused(
 def test_a_folder_holds_one_kind_of_folds(settings: GridSettings, first: int | None, then: int | None) -> None:
     small = replace(settings, rows=("b",), seeds=1, folds=first)
     assert run(small) == 0
-    with pytest.raises(driver.BadInputError, match="give another folder"):
+    with pytest.raises(BadInputError, match="give another folder"):
         run(replace(small, folds=then))
 
 
@@ -261,8 +265,8 @@ def test_a_cell_that_ignores_sigterm_is_killed(settings: GridSettings, monkeypat
 
     threading.Thread(target=stop_when_it_runs).start()
     [cell, *_] = list_cells(settings, "no notes")
-    shared = driver.Shared(stop, driver.one_of(None))
-    assert driver.run_cell(settings, cell, "no notes", FAKE, False, shared).state == "stopped"
+    shared = workers.Shared(stop, workers.one_of(None))
+    assert workers.run_cell(settings, cell, "no notes", FAKE, False, shared).state == "stopped"
     assert alive(settings.out) == []
 
 
@@ -271,8 +275,8 @@ def test_the_words_of_a_cell(tmp_path: Path) -> None:
         ["--rows", "m6", "--epochs", "7", "--data", "x y.yaml", "--out", str(tmp_path), "--", "--model.lr", "1"]
     )
     [cell] = list_cells(replace(settings, data=None, seeds=1), "")
-    words = driver.fit_words(settings, cell)
-    assert words[:5] == ["fit", "--config", str(driver.CONFIGS / "m6.yaml"), "--config", "x y.yaml"]
+    words = fit_arguments(settings, cell)
+    assert words[:5] == ["fit", "--config", str(keys.CONFIGS / "m6.yaml"), "--config", "x y.yaml"]
     assert words[5:9] == ["--seed_everything", "0", "--run_dir", str(tmp_path / "m6" / "seed_0")]
     assert words[9:] == ["--trainer.max_epochs", "7", "--model.lr", "1"]
 
@@ -298,20 +302,20 @@ def test_the_key_of_a_cell_follows_its_settings(tmp_path: Path) -> None:
 def test_the_key_follows_the_code_but_not_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "metric.py"
     file.write_text("def mean(x):\n    return sum(x) / len(x)\n")
-    monkeypatch.setattr(driver, "ROOT", tmp_path)
-    monkeypatch.setattr(driver, "CODE_THAT_MATTERS", ("metric.py",))
-    before = driver.code_hash()
+    monkeypatch.setattr(keys, "ROOT", tmp_path)
+    monkeypatch.setattr(keys, "CODE_THAT_MATTERS", ("metric.py",))
+    before = keys.code_hash()
     file.write_text('"""About it."""\n\n\ndef mean(x):\n    """The mean."""\n    return sum(x) / len(x)  # plain\n')
-    assert driver.code_hash() == before
+    assert keys.code_hash() == before
     file.write_text("def mean(x):\n    return sum(x) / (len(x) - 1)\n")
-    assert driver.code_hash() != before
+    assert keys.code_hash() != before
 
 
 def test_the_code_that_matters_is_there() -> None:
-    files = {str(file.relative_to(driver.ROOT)) for file in driver.code_files()}
+    files = {str(file.relative_to(keys.ROOT)) for file in keys.code_files()}
     assert {"metrics/frechet.py", "callbacks/temperature.py", "experiments/cli.py"} <= files
     assert not files & {"experiments/grid.py", "experiments/table.py"}
-    assert all(file.is_file() for file in driver.code_files())
+    assert all(file.is_file() for file in keys.code_files())
 
 
 def test_the_epoch_of_a_running_cell(tmp_path: Path) -> None:
@@ -365,7 +369,7 @@ def test_bad_input_is_one_line(
 
 @pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (250, "4 min 10 s"), (11_100, "3 h 05 min")])
 def test_durations_in_words(seconds: float, said: str) -> None:
-    assert progress.words(seconds) == said
+    assert progress.in_words(seconds) == said
 
 
 def test_the_share_of_training_is_told() -> None:

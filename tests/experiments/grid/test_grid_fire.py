@@ -20,9 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.grid import driver, processes
-from experiments.grid.driver import GridSettings, run_grid
+from experiments.grid import driver, keys, processes, workers
+from experiments.grid import settings as grid_settings
+from experiments.grid.driver import run_grid
 from experiments.grid.processes import Program
+from experiments.grid.settings import GridSettings
 
 ROOT = Path(__file__).parents[3]
 FAKES = Path(__file__).parent
@@ -30,8 +32,9 @@ FAKE = Program("fake_cell:fit", "fake_cell:prepare")
 FAKE_DRIVER = """
 import sys
 from experiments.grid import driver
-from experiments.grid.driver import parse, run_grid
+from experiments.grid.driver import run_grid
 from experiments.grid.processes import Program
+from experiments.grid.settings import parse
 driver.draw_figures = lambda out: None  # seconds; test_table draws them
 if __name__ == "__main__":
     sys.exit(run_grid(parse(sys.argv[1:]), Program("fake_cell:fit", "fake_cell:prepare")))
@@ -209,8 +212,9 @@ def test_a_warm_cell_has_the_bits_of_a_cold_one(tmp_path: Path) -> None:
     script = """
 import json, sys, threading
 from pathlib import Path
-from experiments.grid.driver import PROGRAM, cell_environment
+from experiments.grid.driver import PROGRAM
 from experiments.grid.processes import run_process
+from experiments.grid.workers import cell_environment
 out, words = Path(sys.argv[1]), sys.argv[2:]
 def call(function, words):
     environment = cell_environment("key", "-1")
@@ -221,7 +225,7 @@ if __name__ == "__main__":
 """
     cold = start(
         [sys.executable, "-m", "experiments", *words, "--run_dir", str(tmp_path / "cold")],
-        **driver.cell_environment("key", "-1"),
+        **workers.cell_environment("key", "-1"),
     )
     said = cold.communicate(timeout=PATIENCE_S)[0]
     assert cold.returncode == 0, said
@@ -278,7 +282,7 @@ def test_changed_notes_make_every_cell_stale(
 
 def test_changed_code_makes_every_cell_stale(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     run_grid(settings, FAKE)
-    monkeypatch.setattr(driver, "code_hash", lambda: "other code")
+    monkeypatch.setattr(keys, "code_hash", lambda: "other code")
     assert run_grid(settings, FAKE) == 0
     assert len(lines(settings.out / "ended.txt")) == 8
     assert len(list(settings.out.glob("*/seed_*/older/0/metrics.json"))) == 4
@@ -289,7 +293,7 @@ def test_code_that_changes_under_a_grid_stops_it(
 ) -> None:
     """The rest is not mixed in."""
     versions: Iterator[str] = iter(["one"] * 6)  # two looks, two rows each, and the first two cells
-    monkeypatch.setattr(driver, "code_hash", lambda: next(versions, "two"))
+    monkeypatch.setattr(keys, "code_hash", lambda: next(versions, "two"))
     assert run_grid(replace(settings, jobs=1), FAKE) == 1
     assert lines(settings.out / "ended.txt") == ["b 0", "m6 0"]
     assert "b seed 1 failed: the code or its configuration has changed" in capsys.readouterr().out
@@ -376,7 +380,7 @@ def test_the_table_of_two_ray_nodes_survives_a_killed_worker(tmp_path: Path) -> 
 
 
 def test_ray_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(driver, "find_spec", lambda name: None)
+    monkeypatch.setattr(grid_settings, "find_spec", lambda name: None)
     assert driver.main(["--jobs", "ray://head:10001"]) == 2
     error = capsys.readouterr().err
     assert error == "error: jobs is ray://head:10001: it needs Ray: pip install 'pitch-timbre[ray]'\n"
@@ -388,9 +392,9 @@ def test_the_slurm_array_runs_one_cell_a_task(task: str, status: int, tmp_path: 
     python.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} {tmp_path / "driver.py"} "$@"\n')
     python.chmod(0o755)
     driver = (
-        "from experiments import grid\nfrom experiments.grid.processes import Program\n"
+        "from experiments.grid import driver\nfrom experiments.grid.processes import Program\n"
         "run, driver.draw_figures = driver.run_grid, lambda out: None\n"
-        'grid.run_grid = lambda settings: run(settings, Program("fake_cell:fit", "fake_cell:prepare"))\n'
+        'driver.run_grid = lambda settings: run(settings, Program("fake_cell:fit", "fake_cell:prepare"))\n'
         'if __name__ == "__main__":\n    raise SystemExit(driver.main())\n'
     )
     (tmp_path / "driver.py").write_text(driver)
@@ -415,4 +419,4 @@ def test_the_slurm_array_runs_one_cell_a_task(task: str, status: int, tmp_path: 
 
 def test_the_array_has_a_task_for_each_cell() -> None:
     script = (ROOT / "scripts" / "table.sbatch").read_text()
-    assert f"#SBATCH --array=0-{len(driver.list_cells(GridSettings(), '')) - 1}\n" in script
+    assert f"#SBATCH --array=0-{len(keys.list_cells(GridSettings(), '')) - 1}\n" in script

@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.reporting import claims
+from experiments.reporting import claims, claims_text
+from experiments.reporting.cell_files import PUBLISHED_ROWS
+from experiments.reporting.cells import read_cells
 from experiments.reporting.claims import AllOf, AnyOf, Better, Claim, Judged, judge, poster_claims, verdicts
+from experiments.reporting.columns import PUBLISHED_METRICS
 from experiments.reporting.grid_files import write_tables
 from experiments.reporting.statistics import (
     HONEST_ACC,
@@ -28,7 +31,6 @@ from experiments.reporting.statistics import (
     paper_rows,
     read_notes,
 )
-from experiments.reporting.table import PUBLISHED_METRICS, PUBLISHED_ROWS, read_cells
 
 CDS, PITCH, ACC = (claims.BY_NAME[name] for name in ("cds", "pitch", "acc"))
 ALONE = ("published_acc", "published_pm", "published_pitch", "published_instrument", "honest_acc")
@@ -443,6 +445,6 @@ def test_notes_are_in_the_order_of_their_ids(tmp_path: Path) -> None:
 
 def test_an_empty_grid_still_tests_the_paper() -> None:
     found: Judged = judge(paper_rows(), {})
-    text = claims.render(found, ["No cell is finished yet."])
+    text = claims_text.render(found, ["No cell is finished yet."])
     assert "on the cells here: 9 are not tested" in text
     assert "no finished cell of b, #, M0, M1, M2, M3, M4, M5, M6" in text

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.reporting import table
 from experiments.reporting.grid_files import write_tables
+from experiments.reporting.markdown import NOT_THERE
 
 
 def write_cell(out: Path, row: str, name: str, right: dict[tuple[str, str, int], int]) -> None:
@@ -53,13 +53,13 @@ def test_the_table_says_which_octaves_and_instruments_are_misheard(tmp_path: Pat
     text = write_tables(tmp_path)
     assert lines_of(text, "Octave")[0] == ["Octave", "Notes", "b", "m7"]
     assert lines_of(text, "Octave")[2:] == [
-        ["C1 to B1 (MIDI 24 to 35)", "1", table.NOT_THERE, "50.0"],
+        ["C1 to B1 (MIDI 24 to 35)", "1", NOT_THERE, "50.0"],
         ["C3 to B3 (MIDI 48 to 59)", "1", "0.0", "100.0"],
         ["C4 to B4 (MIDI 60 to 71)", "1", "100.0", "0.0"],
     ]
     assert lines_of(text, "Instrument")[2:] == [
         ["alto sax", "2", "50.0", "50.0"],
-        ["double bass", "1", table.NOT_THERE, "50.0"],
+        ["double bass", "1", NOT_THERE, "50.0"],
     ]
     assert (tmp_path / "table.md").read_text() == text
 

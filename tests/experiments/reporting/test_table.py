@@ -11,24 +11,20 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from experiments.reporting import table
+from experiments.reporting import cells as cell_frames
+from experiments.reporting.cell_files import PUBLISHED_ROWS
+from experiments.reporting.cells import published_scores, read_cells, selected, spreads
+from experiments.reporting.columns import PUBLISHED_METRICS
 from experiments.reporting.grid_files import main, write_tables
-from experiments.reporting.table import (
-    PUBLISHED_METRICS,
-    PUBLISHED_ROWS,
-    draw_curves,
-    draw_table,
-    read_cells,
-    render,
-    spreads,
-)
+from experiments.reporting.plots import draw_curves, draw_table
+from experiments.reporting.table import render
 
-REFERENCE = Path(table.__file__).with_name("published.csv")
+REFERENCE = Path(cell_frames.__file__).with_name("published.csv")
 
 
 def write_cell(out: Path, row: str, seed: int, shift: float = 0.0, **facts: object) -> None:
     """A finished cell with the published scores of its row and seed, shifted."""
-    scores = table.published_scores()
+    scores = published_scores()
     found = scores[(scores["row"] == row) & (scores["seed"] == seed)].iloc[0]
     published = {metric.name: float(found[metric.name]) + shift for metric in PUBLISHED_METRICS}
     honest = {name: published[name] - 20 for name in ("pitch", "instrument", "combine", "acc", "pm")}
@@ -59,7 +55,7 @@ def test_published_means_and_population_deviations() -> None:
         for line in csv.DictReader(file):
             for metric in PUBLISHED_METRICS:
                 values.setdefault((line["row"], metric.name), []).append(float(line[metric.name]))
-    found = spreads(table.published_scores(), PUBLISHED_METRICS)
+    found = spreads(published_scores(), PUBLISHED_METRICS)
     assert len(values) == 72
     for (label, name), expected in values.items():
         row = next(row for row, known in PUBLISHED_ROWS.items() if known == label)
@@ -69,14 +65,14 @@ def test_published_means_and_population_deviations() -> None:
 
 
 def test_some_published_cells_by_hand() -> None:
-    found = spreads(table.published_scores(), PUBLISHED_METRICS)
+    found = spreads(published_scores(), PUBLISHED_METRICS)
     assert found["m6"]["cds"].mean == pytest.approx((14.18 + 14.2102 + 14.1419 + 10.1997 + 14.609) / 5)
     assert found["m6"]["acc"].mean == pytest.approx(79.887, abs=1e-4)
     assert found["b"]["pitch"].mean == pytest.approx(8.81356, abs=1e-5)
 
 
 def test_published_scores_agree_with_their_own_definitions() -> None:
-    scores = table.published_scores()
+    scores = published_scores()
     assert scores["combine"].to_numpy() == pytest.approx(
         ((scores["instrument"] + 100 - scores["pitch"]) / 2).to_numpy()
     )
@@ -172,8 +168,8 @@ def test_a_seed_counts_once_whatever_its_folds(tmp_path: Path) -> None:
     write_cell(tmp_path, "m6", 2, shift=-40.0, fold=0, data_hash="cut 0", evaluator_fingerprint="fold 0")
     (tmp_path / "m6/seed_2").rename(tmp_path / "m6/seed_2_fold_0")
     cells = read_cells(tmp_path)
-    found = spreads(table.selected(cells, "published", "best"), PUBLISHED_METRICS)["m6"]
-    scores = table.published_scores()
+    found = spreads(selected(cells, "published", "best"), PUBLISHED_METRICS)["m6"]
+    scores = published_scores()
     two = scores[(scores["row"] == "m6") & (scores["seed"] < 2)]
     for metric in PUBLISHED_METRICS:
         assert found[metric.name].mean == pytest.approx(two[metric.name].mean() + 1), "the third seed lacks two folds"

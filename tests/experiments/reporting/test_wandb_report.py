@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from experiments.reporting import table, wandb_report
-from experiments.reporting.table import PUBLISHED_METRICS, PUBLISHED_ROWS, read_cells, selected, spreads
+from experiments.reporting import wandb_report
+from experiments.reporting.cell_files import PUBLISHED_ROWS
+from experiments.reporting.cells import published_scores, read_cells, selected, spreads
+from experiments.reporting.columns import PUBLISHED_METRICS
 
 
 def write_cells(out: Path) -> None:
     """Two seeds of each row, with the published scores of that row and seed."""
-    scores = table.published_scores()
+    scores = published_scores()
     for row in PUBLISHED_ROWS:
         for seed in range(2):
             found = scores[(scores["row"] == row) & (scores["seed"] == seed)].iloc[0]

@@ -1,0 +1,104 @@
+"""``table.png`` and ``curves.png`` of a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from callbacks import figures
+from experiments.reporting.cell_files import row_label, row_order
+from experiments.reporting.cells import over_folds, published_scores, read_cells, selected, spreads
+from experiments.reporting.columns import PUBLISHED_METRICS, Spread
+
+# b, # and M3 differ by line style too.
+LINES: dict[str, dict[str, Any]] = {
+    "b": {"color": figures.BLACK, "linestyle": "--"},
+    "sharp": {"color": figures.GREY, "linestyle": "--"},
+    "m0": {"color": figures.BLUE},
+    "m1": {"color": figures.SKY},
+    "m2": {"color": figures.GREEN},
+    "m3": {"color": figures.YELLOW, "linestyle": "-."},
+    "m4": {"color": figures.ORANGE},
+    "m5": {"color": figures.PURPLE},
+    "m6": {"color": figures.VERMILION},
+    "m7": {"color": figures.BLACK},
+}
+
+
+def draw_figures(out: Path) -> None:
+    """Draw ``table.png`` and ``curves.png`` of a grid into its folder."""
+    figures.save_figure(draw_table(read_cells(out)), out / "table.png")
+    draw_curves(out)
+
+
+def draw_curves(out: Path) -> Path | None:
+    """Draw ``curves.png``: each row's first seed against the epoch, the others as thin lines.
+
+    Returns:
+        The file; ``None`` where no cell has written ``metrics.csv`` yet.
+    """
+    found = _read_curves(out)
+    if not found:
+        return None
+    logs = {row_label(row): found[row] for row in row_order(found) if row in found}
+    styles = {row_label(row): style for row, style in LINES.items()}
+    figure = figures.draw_curves(logs, styles, "Learning curves (thick: seed 0; thin: the other seeds)")
+    return figures.save_figure(figure, out / "curves.png")
+
+
+def _read_curves(out: Path) -> dict[str, list[pd.DataFrame]]:
+    """Row -> metrics.csv of its seeds; files that cannot be read (a cell has just begun) are left out."""
+    curves: dict[str, list[pd.DataFrame]] = {}
+    for file in sorted(out.glob("*/seed_*/metrics.csv"), key=lambda file: (len(file.parent.name), file)):
+        try:
+            content = pd.read_csv(file)
+        except (OSError, ValueError):
+            continue
+        if "epoch" in content:
+            curves.setdefault(file.parents[1].name, []).append(content)
+    return curves
+
+
+def draw_table(cells: pd.DataFrame) -> Figure:
+    """Draw the published protocol at the best checkpoint: a panel a metric, our seeds beside the published means.
+
+    Args:
+        cells: the finished cells, as `read_cells` gives them.
+    """
+    scores, published = selected(cells, "published", "best"), published_scores()
+    here, paper = (spreads(of, PUBLISHED_METRICS) for of in (scores, published))
+    each = over_folds(scores)
+    rows = [row for row in row_order(here) if row in here or row in paper]
+    figure = Figure(figsize=(14, 2.1 + 0.62 * len(rows)), layout="constrained")  # whatever the length of a row's name
+    grid = figure.subplots(2, 4, sharey=True)
+    for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=True):
+        for place, row in enumerate(rows):
+            if metric.name in here.get(row, {}):
+                seeds = each.loc[each["row"] == row, metric.name]
+                _draw_spread(axes, here[row][metric.name], place - 0.16, figures.BLUE, "o", "here: mean ± deviation")
+                axes.plot(
+                    seeds, [place - 0.16] * len(seeds), "|", color=figures.BLUE, markersize=9, label="here: seeds"
+                )
+            if row in paper:
+                _draw_spread(
+                    axes, paper[row][metric.name], place + 0.16, figures.ORANGE, "D", "paper: mean ± deviation"
+                )
+        axes.set_title(metric.heading, fontsize=11)
+        axes.set_xlabel(metric.unit, fontsize=8)
+        axes.set_yticks(range(len(rows)), [row_label(row) for row in rows])
+        axes.tick_params(labelsize=9)
+        axes.grid(axis="x", color="0.9", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].invert_yaxis()
+    figure.legend(handles=figures.legend_handles(figure), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle("Published protocol at the best checkpoint (arrow: the better side)")
+    return figure
+
+
+def _draw_spread(axes: Axes, spread: Spread, place: float, colour: str, marker: str, label: str) -> None:
+    axes.errorbar([spread.mean], [place], xerr=[spread.std], fmt="none", ecolor=colour, elinewidth=1.2)
+    axes.plot([spread.mean], [place], marker, color=colour, markersize=5, label=label)
