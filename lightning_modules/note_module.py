@@ -142,7 +142,7 @@ def plain(value: Any) -> Any:
         return {"class_path": value.__name__, "init_args": {}}
     if isinstance(value, Schedule):
         return {"class_path": type(value).__name__, "init_args": dict(vars(value))}
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return list(value) if isinstance(value, list | tuple) else value
 

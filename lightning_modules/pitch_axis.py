@@ -65,12 +65,7 @@ class PitchAxis(PitchEncoder):
 
 
 class MelPitchAxis(PitchAxis):
-    """The published encoder, over all candidates of an axis.
-
-    Args:
-        dimensions: of the model.
-        margin: candidates beside the pitches, on each side.
-    """
+    """The published encoder, over all candidates of an axis."""
 
     def __init__(self, dimensions: Dimensions, margin: int = 0) -> None:
         super().__init__(dimensions, margin)
@@ -126,12 +121,7 @@ def standardised(x: Tensor) -> Tensor:
 
 
 class LogFrequencyAxis(PitchAxis):
-    """Candidates that each read the same window of a log-frequency axis, around their own place on it.
-
-    Args:
-        dimensions: of the model.
-        margin: candidates beside the pitches, on each side.
-    """
+    """Candidates that each read the same window of a log-frequency axis, around their own place on it."""
 
     def __init__(self, dimensions: Dimensions, margin: int = 0) -> None:
         super().__init__(dimensions, margin)
@@ -163,12 +153,7 @@ def comb_window() -> Tensor:
 
 
 class HarmonicComb(LogFrequencyAxis):
-    """An encoder that learns nothing: a candidate's logit is how well a comb of partials fits there.
-
-    Args:
-        dimensions: of the model.
-        margin: candidates beside the pitches, on each side.
-    """
+    """An encoder that learns nothing: a candidate's logit is how well a comb of partials fits there."""
 
     def __init__(self, dimensions: Dimensions, margin: int = 0) -> None:
         super().__init__(dimensions, margin)

@@ -13,16 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules import objectives
+from lightning_modules import networks, objectives
 from lightning_modules.latents import Latents
-from lightning_modules.networks import (
-    Decoder,
-    Dimensions,
-    MelPitchEncoder,
-    MfccTimbreEncoder,
-    PitchEncoder,
-    TimbreEncoder,
-)
 from lightning_modules.note_module import NoteModule, check_positive
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.schedules import Constant, ParameterGroup, Schedule
@@ -48,6 +40,10 @@ class PitchTimbreVAE(NoteModule):
         n_categories: K, pitch categories; as many as there are pitches if not given.
     """
 
+    temperature: Tensor
+    midi_offset: Tensor
+    calibration_agreement: Tensor
+
     def __init__(
         self,
         weights: ObjectiveWeights = ObjectiveWeights(),  # noqa: B008 - frozen
@@ -57,8 +53,8 @@ class PitchTimbreVAE(NoteModule):
         width: int = 512,
         learning_rate: float = 1e-4,
         contrast_temperature: float = 0.5,
-        pitch_encoder: Callable[[Dimensions], PitchEncoder] = MelPitchEncoder,
-        timbre_encoder: Callable[[Dimensions], TimbreEncoder] = MfccTimbreEncoder,
+        pitch_encoder: Callable[[networks.Dimensions], networks.PitchEncoder] = networks.MelPitchEncoder,
+        timbre_encoder: Callable[[networks.Dimensions], networks.TimbreEncoder] = networks.MfccTimbreEncoder,
         schedule: Schedule = Constant(),  # noqa: B008 - frozen
         amsgrad: bool = True,
         mel_hz: Sequence[float] = (),
@@ -77,16 +73,12 @@ class PitchTimbreVAE(NoteModule):
         self.n_pitches, self.n_mels, self.n_latent = k, n_mels, n_latent
         self.learning_rate, self.contrast_temperature = learning_rate, contrast_temperature
         lowest_midi -= (k - n_pitches) // 2  # the categories stay in the middle of the pitches
-        self.dimensions = Dimensions(n_mels, n_latent, n_pitches, k, width, tuple(mel_hz), lowest_midi)
+        self.dimensions = networks.Dimensions(n_mels, n_latent, n_pitches, k, width, tuple(mel_hz), lowest_midi)
         self.timbre_encoder = timbre_encoder(self.dimensions)
         self.pitch_encoder = pitch_encoder(self.dimensions)
-        self.decoder = Decoder(self.dimensions)
-        self.temperature: Tensor
-        self.register_buffer("temperature", torch.tensor(1.0))
-        self.midi_offset: Tensor
-        self.register_buffer("midi_offset", torch.tensor(torch.nan))
-        self.calibration_agreement: Tensor
-        self.register_buffer("calibration_agreement", torch.tensor(torch.nan))
+        self.decoder = networks.Decoder(self.dimensions)
+        for name, value in (("temperature", 1.0), ("midi_offset", torch.nan), ("calibration_agreement", torch.nan)):
+            self.register_buffer(name, torch.tensor(value))
 
     def encode(self, x: Tensor, x_pitch: Tensor | None = None) -> Latents:
         """(B, F) frames to their posteriors; draws when training, the means and modes when evaluating.
@@ -130,12 +122,12 @@ class PitchTimbreVAE(NoteModule):
             terms |= self.pair_terms(note, shifted, batch)
         return terms, note
 
-    def elbo_terms(self, latents: Latents, x: Tensor, n_views: int) -> dict[str, Tensor]:
+    def elbo_terms(self, q: Latents, x: Tensor, n_views: int, counted: Tensor | None = None) -> dict[str, Tensor]:
         """The negative ELBO's terms, a mean over the notes, a sum over each note's views (x, and x' in a pair)."""
         return {
-            "reconstruction": n_views * objectives.reconstruction(self.decode(latents.z, latents.c), x),
-            "kl_z": n_views * objectives.kl_z(latents.mu, latents.logvar),
-            "kl_c": n_views * objectives.kl_c(latents.logits),
+            "reconstruction": n_views * objectives.reconstruction(self.decode(q.z, q.c), x, counted),
+            "kl_z": n_views * objectives.kl_z(q.mu, q.logvar, counted),
+            "kl_c": n_views * objectives.kl_c(q.logits),
         }
 
     def note_terms(self, note: Latents, batch: Any) -> dict[str, Tensor]:

@@ -105,15 +105,9 @@ class TwoStageVAE(PitchTimbreVAE):
         self.axis, self.elbo_of = axis, elbo_of
         learned = any(True for _ in self.pitch_encoder.parameters())
         if axis.epochs and not ((weights.alignment or weights.supervised) and learned):
-            raise ValueError(
-                f"model.axis.epochs is {axis.epochs}, and "
-                + (
-                    "weights.alignment and weights.supervised 0"
-                    if learned
-                    else f"{type(self.pitch_encoder).__name__} has no parameters"
-                )
-                + ": nothing would be learned in them; set it to 0"
-            )
+            none = f"{type(self.pitch_encoder).__name__} has no parameters"
+            why = "weights.alignment and weights.supervised are 0" if learned else none
+            raise ValueError(f"model.axis.epochs is {axis.epochs}, and {why}: they would learn nothing; set it to 0")
         if self.pitch_encoder.margin and learned and not axis.epochs:
             raise ValueError(
                 f"model.pitch_encoder.margin is {self.pitch_encoder.margin}: it needs model.axis.epochs, after which "
@@ -151,24 +145,15 @@ class TwoStageVAE(PitchTimbreVAE):
         both = self.encode(views, read[: None if asks_pitch else len(x)])
         note, *rest = both.split(len(x))
         elbo_latents, frames = (both, views) if self.elbo_of == "pair" else (note, x)
-        terms = self.elbo_terms(elbo_latents, frames, len(frames) // len(x)) | self.note_terms(note, batch)
+        # A note that was shifted out of the categories has none that it could be decoded from.
+        counted = elbo_latents.inside if self.pitch_encoder.margin else None
+        terms = self.elbo_terms(elbo_latents, frames, len(frames) // len(x), counted)
+        if w.aggregate:
+            terms["aggregate"] = own_objectives.aggregate(elbo_latents.z)
+        terms |= self.note_terms(note, batch)
         for shifted in rest:
             terms |= self.pair_terms(note, shifted, batch)
         return terms, note
-
-    def elbo_terms(self, latents: AxisLatents, x: Tensor, n_views: int) -> dict[str, Tensor]:  # type: ignore[override]
-        """The negative ELBO's terms, and the aggregate posterior's."""
-        # A note that was shifted out of the categories has none that it could be decoded from.
-        counted = latents.inside if self.pitch_encoder.margin else None
-        decoded = self.decode(latents.z, latents.c)
-        terms = {
-            "reconstruction": n_views * objectives.reconstruction(decoded, x, counted),
-            "kl_z": n_views * objectives.kl_z(latents.mu, latents.logvar, counted),
-            "kl_c": n_views * objectives.kl_c(latents.logits),
-        }
-        if self.weights.aggregate:
-            terms["aggregate"] = own_objectives.aggregate(latents.z)
-        return terms
 
     def note_terms(self, note: Latents, batch: Any) -> dict[str, Tensor]:
         """The terms of the notes x."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
+import lightning as L
 import pytest
 import torch
 
@@ -176,3 +178,21 @@ def test_one_pitch_is_no_category() -> None:
 def test_weights_out_of_range_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match=rf"model\.weights\.cycle is {value}"):
         ObjectiveWeights(cycle=value)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_may_be_clipped(precision: Any) -> None:
+    module = model(ObjectiveWeights(cycle=1))
+    trainer = L.Trainer(
+        accelerator="cpu",
+        precision=precision,
+        max_epochs=1,
+        gradient_clip_val=0.5,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader([batch(), batch()], batch_size=None))
+    norm = torch.stack([p.grad.norm() for p in module.parameters() if p.grad is not None]).norm()
+    assert 0 < float(norm) <= 0.5 * 1.001

@@ -149,7 +149,7 @@ def test_notes_outside_the_categories_are_not_reconstructed() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"axis": AxisStage(epochs=3)}, r"model\.axis\.epochs is 3, and weights\.alignment and weights\.supervised 0"),
+        ({"axis": AxisStage(epochs=3)}, r"model\.axis\.epochs is 3, and weights\.alignment and weights\.supervised"),
         ({"axis": AxisStage(epochs=3), "pitch_encoder": HarmonicComb}, r"HarmonicComb has no parameters"),
         ({"pitch_encoder": WITH_MARGIN}, r"model\.pitch_encoder\.margin is 3"),
         ({"pitch_encoder": partial(MelPitchAxis, margin=-1)}, r"margin is -1"),
