@@ -50,6 +50,7 @@ const FORMAT = 1;
 // A note below one of them is uncertain.
 const [LEAST_CONFIDENCE, LEAST_AGREEMENT, LEAST_HARMONIC] = [0.5, 0.6, 0.5];
 const SHORTEST_S = 0.05;
+const TUNED_FRAMES = 7;
 const SILENT = 1e-4; // peak, of full scale
 const BATCH = 64;
 
@@ -124,7 +125,7 @@ export class Model {
     const agreement = heard.reduce((sum, k, n) => sum + (k === category ? read.level[n] ** 2 / total : 0), 0);
     const confidence = probability[category];
     const usual = nearest(instants, first * block + card.instant);
-    const cents = tuningOf(sound, card.sample_rate, instants[usual], hertz(midi));
+    const cents = median(loudest(read.level, TUNED_FRAMES).map((n) => tuningOf(sound, card.sample_rate, instants[n], hertz(midi))));
     const harmonic = harmonicShare(sound, card.sample_rate, instants[usual], hertz(midi + cents / 100));
     const sure = confidence >= LEAST_CONFIDENCE && agreement >= LEAST_AGREEMENT && harmonic >= LEAST_HARMONIC;
     return {
@@ -169,6 +170,13 @@ function nearest(instants: number[], wanted: number): number {
   const distances = instants.map((t) => Math.abs(t - wanted));
   return distances.indexOf(Math.min(...distances));
 }
+
+/** Which `count` frames are loudest. */
+function loudest(level: number[], count: number): number[] {
+  return [...level.keys()].sort((a, b) => level[b] - level[a]).slice(0, count);
+}
+
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1];
 
 function softmax(logits: Float32Array): Float64Array {
   const most = Math.max(...logits);
