@@ -1,0 +1,145 @@
+"""`python -m experiments timbre --runs ...`: whether z is a timbre; beside it MFCCs and an untrained encoder."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from scipy.fft import dct
+from scipy.spatial.distance import pdist, squareform
+
+from experiments.exit_codes import one_line_errors
+from experiments.human_ratings import Study, read_studies
+from experiments.robustness import write
+from experiments.trained_runs import Frames, Sounds, TrainedRun, open_run
+from metrics.degradations import move_instant
+from metrics.timbre import far_neighbour_agreement, rank_agreement, register_r2, triplet_agreement
+
+Codes = Callable[[Frames], NDArray[np.float64]]
+
+N_MFCC = 30
+HOP_S, LONGEST_S = 0.05, 3.0
+HEADER = {
+    "register_r2": "R squared of the pitch read from the code within an instrument; lower is better",
+    "far_neighbours": "per cent of notes whose nearest code at least 12 semitones away is of their instrument",
+    "human_spearman": "Spearman correlation with dissimilarity ratings, codes averaged over the sound",
+    "human_triplets": "per cent of triplets ordered as by listeners; 50 is chance",
+}
+
+
+def mfcc(frames: Frames) -> NDArray[np.float64]:
+    """(N, 30) cepstral coefficients of frames, without the level."""
+    return np.asarray(dct(frames.x.double().numpy(), norm="ortho")[:, 1 : N_MFCC + 1])
+
+
+def untrained(run: TrainedRun) -> TrainedRun:
+    """The run's model with weights that no training has changed."""
+    model = copy.deepcopy(run.model)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        for module in model.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+    return TrainedRun(f"{run.name} untrained", model, run.data)
+
+
+def coded_by(run: TrainedRun) -> Codes:
+    """The mean of q(z|x), (N, L), as a code."""
+    return lambda frames: run.encode(frames).mu.double().numpy()
+
+
+def scores_of(run: TrainedRun, code: Codes, sounds: Sounds, studies: Sequence[Study]) -> dict[str, float]:
+    """The measures of one code on the notes of a run, and on the sounds of the studies."""
+    notes, codes = run.data.notes, code(run.frames(sounds))
+    midi, instruments = notes.midi.to_numpy(), notes.instrument.to_numpy(str)
+    found = {
+        "register_r2": register_r2(codes, midi, instruments),
+        "far_neighbours": 100 * far_neighbour_agreement(codes, midi, instruments),
+    }
+    if studies:
+        each = [_agreement(run, code, study) for study in studies]
+        weights = [len(study.files) for study in studies]
+        spearman, triplets = np.average(each, axis=0, weights=weights)
+        found |= {"human_spearman": float(spearman), "human_triplets": 100 * float(triplets)}
+    return found
+
+
+def _agreement(run: TrainedRun, code: Codes, study: Study) -> tuple[float, float]:
+    """How one study's ratings agree with the distances of codes: the mean over anchors, by rank and by triplet."""
+    codes = np.stack([code_of_file(run, code, file) for file in study.files])
+    distances = squareform(pdist(codes))
+    return rank_agreement(distances, study.ratings), triplet_agreement(distances, study.ratings)
+
+
+def code_of_file(run: TrainedRun, code: Codes, file: Path) -> NDArray[np.float64]:
+    """The mean code (L,) of a sound's frames, one every 50 ms; of its middle where it is shorter than that.
+
+    Raises:
+        ValueError: the file cannot be decoded, or is silent.
+    """
+    try:
+        mono = run.prepared(*soundfile.read(file, dtype="float32"))
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise ValueError(f"{file}: cannot be decoded ({error})") from error
+    duration_s, frame_s = min(len(mono) / run.rate, LONGEST_S), run.maker.centre / run.rate
+    instants = np.arange(HOP_S, duration_s, HOP_S) if duration_s > HOP_S else np.array([duration_s / 2])
+    length = max(len(mono), run.maker.waveforms.length)
+    padded = np.pad(mono, (0, length - len(mono)))[None]
+    moved = np.concatenate([move_instant(padded, run.rate, instant, frame_s) for instant in instants])
+    frames = run.frames(moved[:, : run.maker.waveforms.length])
+    if not frames.audible.any():
+        raise ValueError(f"{file}: is silent; remove it with its row of the ratings")
+    return np.asarray(code(frames)[frames.audible].mean(0))
+
+
+def measure(folders: Sequence[Path], ratings: Path | None) -> pd.DataFrame:
+    """Score the codes of every run, and of MFCCs and an untrained encoder on the notes of the first run."""
+    studies = read_studies(ratings) if ratings else []
+    rows: list[dict[str, Any]] = []
+    for folder in track(folders, "runs", console=Console(stderr=True)):
+        run = open_run(folder)
+        sounds = run.sounds(run.maker.waveforms.duration_s)
+        codes = {run.name: coded_by(run)}
+        if not rows:
+            bare = untrained(run)
+            codes = {f"MFCC ({N_MFCC})": mfcc, bare.name: coded_by(bare), **codes}
+        rows += [{"code": name, **scores_of(run, code, sounds, studies)} for name, code in codes.items()]
+    return pd.DataFrame(rows)
+
+
+def to_markdown(scores: pd.DataFrame) -> str:
+    """The table, and what its columns mean."""
+    measures = [name for name in HEADER if name in scores]
+    lines = ["# Timbre", "", f"| code | {' | '.join(measures)} |", "|---" * (1 + len(measures)) + "|"]
+    for row in scores.itertuples():
+        lines.append(f"| {row.code} | {' | '.join(f'{getattr(row, name):.2f}' for name in measures)} |")
+    return "\n".join([*lines, "", *(f"* `{name}`: {HEADER[name]}." for name in measures)]) + "\n"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure the runs that are named; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments timbre",
+        description="Measure whether the timbre codes of finished runs hold the timbre rather than the register, and "
+        "whether their distances are those of listeners.",
+        epilog="example: python -m experiments timbre --runs runs/table/m7/seed_0 --ratings timbremetrics",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, metavar="FOLDER", help="finished runs")
+    parser.add_argument("--ratings", type=Path, metavar="FOLDER", help="a copy of github.com/tiianhk/timbremetrics")
+    parser.add_argument("--out", type=Path, default=Path("runs/timbre"), help="where timbre.md and timbre.csv go")
+    arguments = parser.parse_args(argv)
+    with one_line_errors():
+        scores = measure(arguments.runs, arguments.ratings)
+        write(arguments.out, "timbre", scores, to_markdown(scores))
+    return 0
