@@ -24,7 +24,7 @@ RUN := $(VENV)/bin/python -m
 # One process a core, one thread each: two processes of one thread do more than one of two.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study dashboard bench growth page clean
+.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study robustness timbre dashboard bench growth page clean
 
 help: ## list the targets
 	@echo "Targets:"
@@ -68,6 +68,14 @@ capacity-study: $(READY) ## draw accuracy, leakage and CDS against K and against
 	@$(RUN) experiments capacity --seeds '$(SEEDS)' \
 		$(if $(EPOCHS),--epochs '$(EPOCHS)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DATA),--data '$(DATA)') \
 		--out '$(OUT)' $(if $(ARGS),-- $(ARGS))
+
+robustness: OUT = runs/robustness
+robustness: $(READY) ## score finished runs on harder sounds (RUNS="runs/table/m7/seed_0 ...")
+	@$(RUN) experiments robustness --runs $(RUNS) --out '$(OUT)' $(ARGS)
+
+timbre: OUT = runs/timbre
+timbre: $(READY) ## measure the timbre codes of finished runs (RUNS="..." ARGS="--ratings FOLDER" for listeners)
+	@$(RUN) experiments timbre --runs $(RUNS) --out '$(OUT)' $(ARGS)
 
 dashboard: $(READY) ## list the runs that W&B keeps offline and how to upload them (SYNC=1 uploads; RUNS: folders)
 	@$(RUN) experiments dashboard $(if $(RUNS),--runs $(RUNS)) $(if $(SYNC),--sync)

@@ -75,6 +75,20 @@ COMMANDS = {
         "runs/capacity: capacity.md, capacity.png",
         "experiments.grid.capacity:main",
     ),
+    "robustness": Command(
+        "runs",
+        "score runs on harder sounds: noise, a room, a telephone, other tunings",
+        "--runs runs/table/m7/seed_0 runs/table/b/seed_0",
+        "runs/robustness: robustness.md, robustness.csv",
+        "experiments.run_measures:robustness",
+    ),
+    "timbre": Command(
+        "runs",
+        "measure whether timbre codes hold the timbre, and whether listeners agree",
+        "--runs runs/table/m7/seed_0 --ratings timbremetrics",
+        "runs/timbre: timbre.md, timbre.csv",
+        "experiments.run_measures:timbre",
+    ),
     "doctor": Command(
         "data",
         "examine recordings and labels before they are trained on",

@@ -6,7 +6,6 @@ one of pitch and instrument from frames (the judge of swaps). YIN reads the pitc
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +22,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from datamodules.atomic_files import replacing
-from experiments.exit_codes import one_line_errors
 from experiments.trained_runs import Sounds, TrainedRun, open_run
 from metrics import degradations
 from metrics.category_mapping import mapped_correctly
@@ -168,32 +165,3 @@ def to_markdown(scores: pd.DataFrame) -> str:
         lines += ["|---" * (1 + len(table.columns)) + "|"]
         lines += [f"| {sound} | {' | '.join(f'{value:.1f}' for value in row)} |" for sound, *row in table.itertuples()]
     return "\n".join(lines) + "\n"
-
-
-def write(out: Path, name: str, table: pd.DataFrame, markdown: str) -> None:
-    """Write ``name.csv`` and ``name.md`` into a folder, and print the latter."""
-    out.mkdir(parents=True, exist_ok=True)
-    with replacing(out / f"{name}.csv") as temporary:
-        table.to_csv(temporary, index=False)
-    with replacing(out / f"{name}.md") as temporary:
-        temporary.write_text(markdown, encoding="utf-8")
-    print(markdown)
-    print(f"written to {out / name}.md and .csv")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Measure the runs that are named; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments robustness",
-        description="Score finished runs on harder sounds of their notes: noise, a room, a telephone, other tunings, "
-        "other instants, a second note.",
-        epilog="example: python -m experiments robustness --runs runs/table/m7/seed_0 runs/table/b/seed_0",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, metavar="FOLDER", help="finished runs")
-    parser.add_argument("--out", type=Path, default=Path("runs/robustness"), help="where robustness.md and .csv go")
-    arguments = parser.parse_args(argv)
-    with one_line_errors():
-        scores = measure(arguments.runs)
-        write(arguments.out, "robustness", scores, to_markdown(scores))
-    return 0

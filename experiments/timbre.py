@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +17,7 @@ from rich.progress import track
 from scipy.fft import dct
 from scipy.spatial.distance import pdist, squareform
 
-from experiments.exit_codes import one_line_errors
 from experiments.human_ratings import Study, read_studies
-from experiments.robustness import write
 from experiments.trained_runs import Frames, Sounds, TrainedRun, open_run
 from metrics.degradations import move_instant
 from metrics.timbre import far_neighbour_agreement, rank_agreement, register_r2, triplet_agreement
@@ -124,22 +121,3 @@ def to_markdown(scores: pd.DataFrame) -> str:
     for row in scores.itertuples():
         lines.append(f"| {row.code} | {' | '.join(f'{getattr(row, name):.2f}' for name in measures)} |")
     return "\n".join([*lines, "", *(f"* `{name}`: {HEADER[name]}." for name in measures)]) + "\n"
-
-
-def main(argv: Sequence[str]) -> int:
-    """Measure the runs that are named; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments timbre",
-        description="Measure whether the timbre codes of finished runs hold the timbre rather than the register, and "
-        "whether their distances are those of listeners.",
-        epilog="example: python -m experiments timbre --runs runs/table/m7/seed_0 --ratings timbremetrics",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, metavar="FOLDER", help="finished runs")
-    parser.add_argument("--ratings", type=Path, metavar="FOLDER", help="a copy of github.com/tiianhk/timbremetrics")
-    parser.add_argument("--out", type=Path, default=Path("runs/timbre"), help="where timbre.md and timbre.csv go")
-    arguments = parser.parse_args(argv)
-    with one_line_errors():
-        scores = measure(arguments.runs, arguments.ratings)
-        write(arguments.out, "timbre", scores, to_markdown(scores))
-    return 0

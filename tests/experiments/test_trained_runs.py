@@ -14,7 +14,7 @@ import yaml
 from datamodules.note_pairs import NotePairs, ShiftSettings
 from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.splits import SplitSettings
-from experiments import robustness, timbre
+from experiments import robustness, run_measures
 from experiments.human_ratings import read_studies
 from experiments.trained_runs import open_run
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -74,7 +74,7 @@ def test_yin_reads_tones_at_the_instant() -> None:
 
 def test_robustness_writes_a_row_for_each_degradation_and_nothing_into_the_run(run: Path, tmp_path: Path) -> None:
     before = sorted(run.rglob("*"))
-    assert robustness.main(["--runs", str(run), "--out", str(tmp_path)]) == 0
+    assert run_measures.robustness(["--runs", str(run), "--out", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "robustness.csv")
     assert {"clean", "pink noise 20 dB", "+40 cents", "frame at 0.05 s", "second note -10 dB"} <= set(table.sounds)
     degraded = table[table.sounds != "real frames (ceiling)"]
@@ -99,7 +99,7 @@ def ratings_folder(folder: Path) -> Path:
 
 def test_timbre_compares_codes_with_mfcc_an_untrained_encoder_and_listeners(run: Path, tmp_path: Path) -> None:
     ratings = ratings_folder(tmp_path / "ratings")
-    assert timbre.main(["--runs", str(run), "--ratings", str(ratings), "--out", str(tmp_path)]) == 0
+    assert run_measures.timbre(["--runs", str(run), "--ratings", str(ratings), "--out", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "timbre.csv").set_index("code")
     assert table.index.tolist() == ["MFCC (30)", "m0/seed_0 untrained", "m0/seed_0"]
     assert table.human_spearman["MFCC (30)"] > 0.7
@@ -123,7 +123,7 @@ def test_ratings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             read_studies(folder)
 
 
-@pytest.mark.parametrize("command", [robustness.main, timbre.main])
+@pytest.mark.parametrize("command", [run_measures.robustness, run_measures.timbre])
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
