@@ -1,4 +1,4 @@
-"""Each command that README shows is one that the project takes."""
+"""Each command that README and docs show is one that the project takes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from experiments.grid.settings import check, parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 COMMANDS = [
     line.strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.S)
     for line in block.splitlines()
     if line.strip()
 ]
@@ -96,6 +98,16 @@ def test_what_reads_finished_grids_takes_the_arguments(
     assert "runs/table" in capsys.readouterr().err
 
 
+def test_readme_is_read_in_a_minute() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_inside_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
 def test_every_folder_and_file_that_readme_names_is_there() -> None:
-    for name in re.findall(r"`((?:configs|datamodules|lightning_modules|tests)/[\w./]*)`", README):
+    for name in re.findall(r"`((?:configs|datamodules|lightning_modules|tests)/[\w./]*)`", TEXT):
         assert (ROOT / name).exists() or name == "configs/mine.yaml", name
