@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from datamodules.sources.files import first_few
+from datamodules.table_files import read_csv, refuse
 
 CORRECTION_COLUMNS = ("note_id", "action", "midi", "reason")
 
@@ -47,26 +47,21 @@ def apply_corrections(notes: pd.DataFrame, corrections: Path | None) -> pd.DataF
 
 def _read(path: Path) -> pd.DataFrame:
     """Read and check a corrections file."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a CSV table ({error})") from error
-    missing = [column for column in CORRECTION_COLUMNS if column not in table.columns]
-    if missing:
-        raise ValueError(f"{path}: lacks the column(s) {', '.join(missing)}; it needs {', '.join(CORRECTION_COLUMNS)}")
-    wrong = [f"line {line}: {fault}" for line, row in enumerate(table.itertuples(), start=2) if (fault := _fault(row))]
-    twice = table.note_id[table.note_id.duplicated()]
-    wrong += [f"note id {note_id!r} occurs more than once" for note_id in twice.unique()]
-    if wrong:
-        raise ValueError(f"{path}: {len(wrong)} wrong row(s): {first_few(wrong)}")
+    rows = read_csv(path, CORRECTION_COLUMNS)
+    wrong = [f"line {line}: {fault}" for line, row in rows.items() if (fault := _fault(row))]
+    table = pd.DataFrame(list(rows.values()), columns=list(CORRECTION_COLUMNS))
+    wrong += [
+        f"note id {note_id!r} occurs more than once" for note_id in table.note_id[table.note_id.duplicated()].unique()
+    ]
+    refuse(path, wrong)
     return table
 
 
-def _fault(row: object) -> str:
+def _fault(row: dict[str, str]) -> str:
     """What is wrong with a row, or nothing."""
-    action, midi = getattr(row, "action", ""), getattr(row, "midi", "")
+    action, midi = row["action"], row["midi"]
     if action not in ("relabel", "drop"):
         return f"action {action!r} is neither relabel nor drop"
-    if action == "relabel" and not (midi.isascii() and midi.isdigit() and int(midi) <= 127):
+    if action == "relabel" and not (midi.isascii() and midi.isdigit() and len(midi) <= 3 and int(midi) <= 127):
         return f"midi {midi!r} is no MIDI number from 0 to 127"
     return ""

@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from datamodules.table_files import clean_text
+
 NOTE_COLUMNS = ("note_id", "midi", "instrument", "dynamic", "group", "audio", "offset_s")
+_NAMES = ("note_id", "instrument", "dynamic", "group")
 
 
 def check_notes(notes: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -26,19 +29,32 @@ def check_notes(notes: pd.DataFrame, where: str) -> pd.DataFrame:
         where: the source, named in every error.
 
     Raises:
-        ValueError: a column is missing, the table is empty, a note id occurs twice, or a pitch is outside 0..127.
+        ValueError: a column is missing, the table is empty, a note id occurs twice, a pitch is no whole number in
+            0..127, a text holds invisible characters, or two instruments differ in case only.
     """
     missing = [column for column in NOTE_COLUMNS if column not in notes.columns]
     if missing:
         raise ValueError(f"{where}: the note table lacks the column(s) {', '.join(missing)}")
     if notes.empty:
         raise ValueError(f"{where}: no notes found; check the folder and the filters of the source")
-    notes = notes.loc[:, list(NOTE_COLUMNS)].sort_values("note_id", kind="stable").reset_index(drop=True)
+    notes = notes.loc[:, list(NOTE_COLUMNS)]
+    try:
+        texts = {name: notes[name].map(lambda text, name=name: clean_text(text, name)) for name in _NAMES}
+        notes.audio.map(lambda audio: clean_text(audio, "audio"))  # refused likewise, but opened as it is
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    notes = notes.assign(**texts).sort_values("note_id", kind="stable").reset_index(drop=True)
     twice = notes.note_id[notes.note_id.duplicated()]
     if len(twice):
         raise ValueError(f"{where}: note id {twice.iloc[0]!r} occurs more than once; ids must be unique")
     outside = notes[(notes.midi < 0) | (notes.midi > 127)]
     if len(outside):
         row = outside.iloc[0]
-        raise ValueError(f"{where}: note {row.note_id!r} has MIDI pitch {row.midi}, outside 0..127; mend or drop it")
+        raise ValueError(f"{where}: note {row.note_id!r} has MIDI pitch {row.midi}, outside 0..127; correct or drop it")
+    spellings: dict[str, str] = {}
+    for name in notes.instrument.unique():
+        if (other := spellings.setdefault(name.casefold(), name)) != name:
+            raise ValueError(f"{where}: instruments {other!r} and {name!r} differ in case only; write one of them")
+    if "" in spellings:
+        raise ValueError(f"{where}: note {notes.note_id[notes.instrument == ''].iloc[0]!r} has no instrument")
     return notes.astype({"midi": int, "offset_s": float})

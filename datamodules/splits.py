@@ -17,6 +17,7 @@ from sklearn.model_selection import (
 )
 
 from datamodules.atomic_files import replacing
+from datamodules.table_files import read_csv
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class SplitSettings:
     file: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse shares and folds that cannot be cut."""
+        """Refuse shares, folds and seeds that cannot be used."""
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"data.split.seed is {self.seed}; it must lie in 0..{2**32 - 1}")
         if not 0 < self.validation_share < 1:
             raise ValueError(f"data.split.validation_share is {self.validation_share}; it must lie between 0 and 1")
         if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
@@ -67,10 +70,13 @@ def split_notes(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
         ValueError: the split cannot be cut (an instrument with too few notes, unknown groups), or a recorded split
             does not belong to these notes.
     """
-    if settings.file is not None and settings.file.exists():
-        return _read_split(notes, settings.file)
-    scored = _cut(notes, settings)
-    if settings.file is not None:
+    recorded = settings.file is not None and settings.file.exists()
+    scored = _read_split(notes, settings.file) if settings.file and recorded else _cut(notes, settings)
+    if not 0 < scored.sum() <= len(notes) - 2:
+        raise ValueError(
+            f"data.split scores {scored.sum()} of {len(notes)} notes; at least one must be scored and two trained on"
+        )
+    if settings.file is not None and not recorded:
         write_split(notes, scored, settings.file)
     return scored
 
@@ -136,9 +142,9 @@ def _official(notes: pd.DataFrame, settings: SplitSettings) -> np.ndarray:
 
 
 def _read_split(notes: pd.DataFrame, file: Path) -> np.ndarray:
-    recorded = pd.read_csv(file, dtype=str, keep_default_na=False)
-    if list(recorded.columns) != ["note_id", "part"] or not recorded.part.isin(["train", "validation"]).all():
-        raise ValueError(f"{file}: not a split; it must have the columns note_id, part (train or validation)")
+    recorded = pd.DataFrame(list(read_csv(file, ("note_id", "part")).values()), columns=["note_id", "part"])
+    if not recorded.part.isin(["train", "validation"]).all():
+        raise ValueError(f"{file}: not a split; a part is neither train nor validation")
     if recorded.note_id.duplicated().any():
         raise ValueError(f"{file}: note id {recorded.note_id[recorded.note_id.duplicated()].iloc[0]!r} occurs twice")
     part = recorded.set_index("note_id").part.reindex(notes.note_id)

@@ -6,7 +6,6 @@ the loader answers a question a track at a time and needs an index from the netw
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from datamodules.note_table import check_notes
 from datamodules.sources.files import FileSource, check_choice, first_few, path_inside, require_root
 from datamodules.sources.mirdata_extra import download
 from datamodules.sources.pitches import midi_from_name
+from datamodules.table_files import read_json
 
 _SEMITONE_0_MIDI = 12
 """MIDI pitch of the tables' ``semitone`` 0: it is 12 x octave + pitch class, 48 for the C4 that is MIDI 60."""
@@ -97,8 +97,8 @@ def _rows(root: Path, sounds: dict[str, Any], takes: dict[str, Any]) -> list[dic
             {
                 "note_id": f"sound-{int(sound_id):05d}" if sound_id.isdigit() else f"sound-{sound_id}",
                 "midi": midi,
-                "instrument": sound["instrument"],
-                "dynamic": sound.get("dynamics") or "",
+                "instrument": str(sound["instrument"]),
+                "dynamic": str(sound.get("dynamics") or ""),
                 "group": str(sound.get("pack_id") or ""),
                 "audio": _audio(root, str(take["filename"])),
                 "offset_s": 0.0,
@@ -138,10 +138,8 @@ def _audio(root: Path, filename: str) -> str:
 
 def _read_table(file: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
     """Read the records of sounds.json or takes.json."""
-    try:
-        records = list(json.loads(file.read_text(encoding="utf-8")).values())
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{file}: cannot be read as a JSON table ({error}); check --data.root") from error
+    table = read_json(file)
+    records = list(table.values()) if isinstance(table, dict) else [table]
     if any(not isinstance(record, dict) or not set(fields) <= set(record) for record in records):
         raise ValueError(f"{file}: a record lacks one of {', '.join(fields)}; is it of Good-Sounds?")
     return records

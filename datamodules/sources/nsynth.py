@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +10,16 @@ import pandas as pd
 
 from datamodules.note_table import check_notes
 from datamodules.sources.files import FileSource, check_choice, first_few, require_root
+from datamodules.table_files import read_json
 
 SAMPLE_RATE = 16_000
-_FIELDS = ("pitch", "velocity", "instrument_str", "instrument_family_str", "instrument_source_str")
+_FIELDS = {
+    "pitch": int,
+    "velocity": int,
+    "instrument_str": str,
+    "instrument_family_str": str,
+    "instrument_source_str": str,
+}
 
 
 class NSynthSource(FileSource):
@@ -92,15 +98,16 @@ def _examples(root: Path) -> Iterator[dict[str, Any]]:
 
 def _read_examples(file: Path) -> dict[str, dict[str, Any]]:
     """Read one examples.json; refuse one that lacks what is needed."""
-    try:
-        examples = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read as JSON ({error}); unpack it again") from error
+    examples = read_json(file)
     if not isinstance(examples, dict) or not examples:
         raise ValueError(f"{file}: holds no notes by name; is it NSynth's examples.json?")
-    poor = [
-        name for name, example in examples.items() if not isinstance(example, dict) or not set(_FIELDS) <= set(example)
-    ]
+    poor = [name for name, example in examples.items() if not isinstance(example, dict) or not _is_whole(example)]
     if poor:
-        raise ValueError(f"{file}: {len(poor)} notes lack one of {', '.join(_FIELDS)}: {first_few(poor)}")
+        needed = ", ".join(f"{name} ({kind.__name__})" for name, kind in _FIELDS.items())
+        raise ValueError(f"{file}: {len(poor)} notes lack one of {needed}: {first_few(poor)}")
     return examples
+
+
+def _is_whole(example: dict[str, Any]) -> bool:
+    """Whether a note has every field, of its type."""
+    return all(type(example.get(name)) is kind for name, kind in _FIELDS.items())

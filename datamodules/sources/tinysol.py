@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pandas as pd
 
@@ -11,6 +10,7 @@ from datamodules.note_table import check_notes
 from datamodules.sources.files import FileSource, notes_from_names, require_root
 from datamodules.sources.mirdata_extra import download
 from datamodules.sources.sol import sol_fields
+from datamodules.table_files import read_csv
 
 _METADATA_PLACES = ("TinySOL_metadata.csv", "annotation/TinySOL_metadata.csv")
 _METADATA_COLUMNS = ("Path", "Fold", "Instrument (in full)", "Pitch ID")
@@ -63,20 +63,12 @@ class TinySolSource(FileSource):
 
 def _with_folds(notes: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Fill ``group`` with the official fold, and ``instrument`` and ``midi`` with the metadata's own."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a CSV table ({error}); download it again") from error
-    missing = [column for column in _METADATA_COLUMNS if column not in table.columns]
-    if missing:
-        raise ValueError(f"{path}: lacks the column(s) {', '.join(missing)}; is it TinySOL_metadata.csv?")
-    known: dict[str, Any] = {PurePosixPath(row["Path"]).stem: row for row in table.to_dict("records")}
+    known = {PurePosixPath(row["Path"]).stem: row for row in read_csv(path, _METADATA_COLUMNS).values()}
     unknown = [note_id for note_id in notes.note_id if note_id not in known]
     if unknown:
         raise ValueError(f"{path}: does not list {len(unknown)} of the notes, {unknown[0]!r} among them")
     rows = [known[note_id] for note_id in notes.note_id]
-    pitches = [int(row["Pitch ID"]) for row in rows]
-    contrary = notes.note_id[notes.midi != pitches]
+    contrary = notes.note_id[notes.midi.astype(str) != [row["Pitch ID"] for row in rows]]
     if len(contrary):
         raise ValueError(f"{path}: has another pitch than the name of {contrary.iloc[0]!r}; download both again")
     return notes.assign(group=[row["Fold"] for row in rows], instrument=[row["Instrument (in full)"] for row in rows])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import sys
 import tarfile
@@ -453,7 +454,23 @@ def test_a_json_lines_table_with_a_root_elsewhere(tmp_path):
         ("audio,pitch,instrument,offset_s\na.wav,60,x,-1\n", "offset_s -1 is no time"),
         ("audio,pitch,instrument\na.wav,60,x\na.wav,61,x\n", "note id 'a.wav' occurs more than once"),
         ("audio,pitch,instrument\n", "no notes"),
-        ("", "cannot be read"),
+        ("", r"lacks the column\(s\) audio, pitch, instrument"),
+        ("audio;pitch;instrument\na.wav;60;x\n", "it has audio;pitch;instrument"),
+        ("audio,pitch,instrument,dynamic\na.wav,A4,Clarinet, in Bb,ff\n", "line 2: 5 cells for 4 columns"),
+        ("audio,pitch,instrument,offset_s\na.wav,A4,x,1,25\n", "line 2: 5 cells"),
+        ('audio,pitch,instrument,offset_s\na.wav,A4,x,"1,25"\n', "line 2: offset_s 1,25"),
+        ('audio,pitch,instrument\na.wav,"69,0",x\n', "line 2: '69,0'"),
+        ("audio,pitch,instrument,pitch\na.wav,A4,x,C4\n", "has the column 'pitch' twice"),
+        ('audio,pitch,instrument\n"a\nb.wav",A4,x\n', r"line 2: audio .* U\+000A"),
+        ("audio,pitch,instrument\na.wav,60,x\x1b[31m\n", r"line 2: instrument .* U\+001B"),
+        ("audio,pitch,instrument\na.wav,60,\u202ex\n", r"line 2: instrument .* U\+202E"),
+        ("audio,pitch,instrument\na.wav,Es4,x\nb.wav,As4,x\n", r"2 wrong row\(s\): line 2: .*Es4.*line 3: .*As4"),
+        ("audio,pitch,instrument\na.wav,6_0,x\n", "line 2: '6_0'"),
+        ("audio,pitch,instrument\na.wav,\u0666\u0660,x\n", "line 2: "),
+        ("audio,pitch,instrument\na.wav,1e400,x\n", "line 2: pitch 1e400"),
+        ("audio,pitch,instrument\na.wav,60,violin\nb.wav,60,Violin\n", "'violin' and 'Violin' differ in case"),
+        ('audio,pitch,instrument\n"a.wav,60,x\nb.wav,60,x\n', "line 3: cannot be read as CSV"),
+        ("audio,pitch,instrument\na.wav,60," + "x" * 200_000 + "\n", "cannot be read as CSV"),
     ],
 )
 def test_wrong_tables_name_the_line_and_the_fault(tmp_path, content, message):
@@ -462,13 +479,84 @@ def test_wrong_tables_name_the_line_and_the_fault(tmp_path, content, message):
         TableSource(tmp_path / "notes.csv").read_notes(None)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"audio": "a.wav", "pitch": true, "instrument": "x"}', "line 1: pitch True"),
+        ('{"audio": "a.wav", "pitch": [60], "instrument": "x"}', r"line 1: pitch \[60\]"),
+        ('{"audio": "a.wav", "pitch": 60, "instrument": ["x", "y"]}', "line 1: instrument"),
+        ('{"audio": {"a": 1}, "pitch": 60, "instrument": "x"}', "line 1: audio"),
+        ('{"audio": "a.wav", "pitch": NaN, "instrument": "x"}', "line 1: no pitch"),
+        ('{"audio": "a.wav", "pitch": Infinity, "instrument": "x"}', "line 1: 'inf'"),
+        ('{"audio": "a.wav", "pitch": 60, "pitch": 61, "instrument": "x"}', "line 1: has 'pitch' twice"),
+        ('{"audio": "a.wav", "pitch": ' + "1" * 5_000 + ', "instrument": "x"}', "line 1: "),
+        ('{"audio": "a.wav", "pitch": 60, "instrument": "x\\ud800"}', r"line 1: instrument .* U\+D800"),
+        ('{"audio": "a.wav", "pitch": 60, "instrument": "x", "offset_s": "now"}', "line 1: offset_s now"),
+        ('\n[1]\n"text"', r"2 wrong row\(s\): line 2: is no JSON object; line 3: is no JSON object"),
+        ("[" * 100_000, "line 1: "),
+    ],
+)
+def test_wrong_json_lines_name_the_line_and_the_fault(tmp_path, content, message):
+    (tmp_path / "notes.jsonl").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        TableSource(tmp_path / "notes.jsonl").read_notes(None)
+
+
+def test_cells_have_one_form(tmp_path):
+    """White space around a cell, the ways to write an accent, and line separators of other cells make no difference."""
+    rows = ["a.wav,A4,Violin,x\n", "b.wav,A4,Violin ,x\n", "c.wav,A4,Fl\u00f6te,x\u2003\n", "d.wav,A4,Flo\u0308te\n"]
+    (tmp_path / "notes.csv").write_text("\ufeffaudio, pitch ,instrument,group\n" + "".join(rows), encoding="utf-8")
+    notes = TableSource(tmp_path / "notes.csv").read_notes(None)
+    assert column(notes, "instrument") == ["Violin", "Violin", "Fl\u00f6te", "Fl\u00f6te"]
+    assert column(notes, "group") == ["x", "x", "x", ""]
+    line = '{"audio": "a.wav", "pitch": 60, "instrument": "NA", "comment": "one\u2028two"}'
+    (tmp_path / "notes.jsonl").write_text(line, encoding="utf-8")
+    assert column(TableSource(tmp_path / "notes.jsonl").read_notes(None), "instrument") == ["NA"]
+
+
+def test_marks_in_names_are_plain_text(tmp_path):
+    names = ["Trumpet [muted]", "Horn [/b]", "Guitar $20_{", "a|b", "<b>", "nan", "null", "None", "NA", "=1+1"]
+    rows = "".join(f'{i}.wav,60,"{name}"\n' for i, name in enumerate(names))
+    (tmp_path / "notes.csv").write_text("audio,pitch,instrument\n" + rows)
+    assert column(TableSource(tmp_path / "notes.csv").read_notes(None), "instrument") == names
+
+
+def test_a_fifo_is_no_table(tmp_path, notes):
+    os.mkfifo(tmp_path / "fifo.csv")
+    with pytest.raises(ValueError, match="fifo"):
+        TableSource(tmp_path / "fifo.csv").read_notes(None)
+    with pytest.raises(ValueError, match="fifo"):
+        apply_corrections(notes, tmp_path / "fifo.csv")
+
+
+def test_file_names_that_cannot_be_printed_are_refused(tmp_path):
+    write_audio(tmp_path, PHILHARMONIA[0])
+    os.rename(tmp_path / PHILHARMONIA[0], os.fsencode(tmp_path) + b"/ob\xffoe_A4_1_forte_normal.mp3")
+    with pytest.raises(ValueError, match=r"note_id .* U\+DCFF"):
+        PhilharmoniaSource().read_notes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("pitch", "68"), ("pitch", True), ("pitch", 68.5), ("velocity", [1]), ("instrument_family_str", None)],
+)
+def test_nsynth_fields_of_other_types_are_refused(tmp_path, field, value):
+    write_nsynth(tmp_path)
+    examples = json.loads((tmp_path / "examples.json").read_text())
+    name = next(iter(examples))
+    examples[name][field] = value
+    (tmp_path / "examples.json").write_text(json.dumps(examples))
+    with pytest.raises(ValueError, match=f"1 notes lack one of .*{name}"):
+        NSynthSource().read_notes(tmp_path)
+
+
 def test_tables_that_are_absent_or_of_another_kind(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         TableSource(tmp_path / "absent.csv").read_notes(None)
     with pytest.raises(ValueError, match=r"must end in \.csv or \.jsonl"):
         TableSource(tmp_path / "notes.xlsx").read_notes(None)
     (tmp_path / "notes.jsonl").write_text("{not json\n")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="line 1: is no JSON"):
         TableSource(tmp_path / "notes.jsonl").read_notes(None)
 
 
@@ -581,7 +669,9 @@ def test_no_corrections_change_nothing(notes, capsys):
         ("note_id,action,midi,reason\na,drop,,x\na,relabel,50,x\n", "'a' occurs more than once"),
         ("note_id,action,midi,reason\nz,drop,,x\n", "names none of these notes"),
         ("note_id,action,midi,reason\na,drop,,x\nb,drop,,x\nc,drop,,x\n", "drops every note"),
-        ("", "cannot be read"),
+        ("", r"lacks the column\(s\) note_id"),
+        ("note_id,action,midi,reason\na,drop,,x,y\n", "line 2: 5 cells for 4 columns"),
+        ("note_id,action,midi,reason\na,relabel,٦٠,x\n", "line 2: midi"),
     ],
 )
 def test_wrong_corrections_are_refused(tmp_path, notes, content, message):

@@ -106,6 +106,14 @@ def test_a_split_of_other_notes_is_refused(tmp_path: Path) -> None:
         split_notes(notes, SplitSettings(file=file))
 
 
+@pytest.mark.parametrize("scored", [0, 119, 120])
+def test_a_recorded_split_leaves_notes_on_both_sides(tmp_path: Path, scored: int) -> None:
+    notes, file = table(), tmp_path / "split.csv"
+    write_split(notes, np.arange(len(notes)) < scored, file)
+    with pytest.raises(ValueError, match=rf"data\.split scores {scored} of 120 notes"):
+        split_notes(notes, SplitSettings(file=file))
+
+
 def test_an_instrument_with_one_note_is_named() -> None:
     notes = table()
     lone = pd.concat([notes, notes.iloc[:1].assign(note_id="tuba-1", instrument="tuba")])
@@ -118,7 +126,9 @@ def test_too_few_scored_notes_for_the_instruments() -> None:
         split_notes(table(per_instrument=2), SplitSettings())
 
 
-@pytest.mark.parametrize("wrong", [{"validation_share": 0.0}, {"folds": 5, "fold": 5}, {"folds": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"validation_share": 0.0}, {"seed": -1}, {"seed": 2**32}, {"folds": 5, "fold": 5}, {"folds": 1}]
+)
 def test_impossible_splits_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"data\.split"):
         SplitSettings(**wrong)
