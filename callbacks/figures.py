@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from datamodules.atomic_files import replacing
 from datamodules.sources.pitches import name_from_midi
+from metrics.category_mapping import best_matching, matched_accuracy
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -162,7 +163,7 @@ def draw_generated(
     order = sorted(range(len(categories)), key=lambda place: -categories[place][1])
     panels = [
         [
-            Spectrum(f"timbre: {_plain(name)}", {"generated": frame}, categories[place][1])
+            Spectrum(f"timbre: {plain_text(name)}", {"generated": frame}, categories[place][1])
             for (name, _), frame in zip(seed_names, generated[place], strict=True)
         ]
         for place in order
@@ -176,12 +177,13 @@ def draw_generated(
     )
 
 
-def _plain(instrument: str) -> str:
-    return instrument.replace("_", " ")
+def plain_text(name: str) -> str:
+    """A name as it is to be read in a figure: in it, `$x_{` is no formula, and a leading `_` hides nothing."""
+    return name.replace("_", " ").replace("$", r"\$")
 
 
 def _note(instrument: str, midi: int) -> str:
-    return f"{_plain(instrument)} {name_from_midi(midi)}"
+    return f"{plain_text(instrument)} {name_from_midi(midi)}"
 
 
 def draw_swaps(
@@ -204,7 +206,7 @@ def draw_swaps(
             for note, x, decoded in zip(notes, inputs[place], reconstructions[place], strict=True)
         ]
         line += [
-            Spectrum(f"timbre: {_plain(name)}, pitch: {name_from_midi(other)}", {"generated": frame}, other)
+            Spectrum(f"timbre: {plain_text(name)}, pitch: {name_from_midi(other)}", {"generated": frame}, other)
             for (name, _), (_, other), frame in zip(notes, notes[::-1], swaps[place], strict=True)
         ]
         panels.append(line)
@@ -231,7 +233,7 @@ def draw_timbre_space(mu: Floats, instrument: Integers, midi: Integers, instrume
         colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label % len(MARKERS)]
         face = colour if label < len(COLOURS) else "none"  # hollow, where the colours come round
         chosen = instrument == label
-        by_instrument.scatter(x[chosen], y[chosen], 34, face, marker=marker, label=_plain(name), edgecolors=colour)
+        by_instrument.scatter(x[chosen], y[chosen], 34, face, marker=marker, label=plain_text(name), edgecolors=colour)
     by_instrument.legend(loc="center right", bbox_to_anchor=(-0.13, 0.5), fontsize=8, title="Instrument", frameon=False)
     by_instrument.set_title("by instrument: to form groups", fontsize=10)
     points = by_pitch.scatter(x, y, 34, midi, cmap="viridis", linewidths=0)
@@ -254,37 +256,39 @@ def _octaves(lowest: int, highest: int) -> list[int]:
 
 
 def draw_pitch_matrix(
-    fitted: tuple[Integers, Integers], scored: tuple[Integers, Integers], n_pitches: int, lowest: int
+    fitted: tuple[Tensor, Tensor], scored: tuple[Tensor, Tensor], n_pitches: int, lowest: int
 ) -> Figure:
     """Draw which pitches the categories hold, once the best one-to-one matching has given each category a pitch.
 
-    The matching (Hungarian) is fitted on the training notes: the right panel is the honest ACC.
+    The matching is the one of :func:`metrics.category_mapping.matched_accuracy`, fitted on the training notes: the
+    right panel's share is the honest ACC. Notes in categories without a pitch are in the lowest row.
 
     Args:
         fitted: (categories, pitches) of the training notes, (M,) each, pitches counted from the lowest.
         scored: the same of the scored notes.
-        n_pitches: how many pitches or categories there are, whichever is more.
+        n_pitches: how many pitches there are.
         lowest: MIDI pitch of the lowest.
     """
-    counts = [_counts(*labels, n_pitches) for labels in (fitted, scored)]
-    category, pitch = linear_sum_assignment(counts[0], maximize=True)
-    order = category[np.argsort(pitch)]
+    pitch_of = best_matching(*fitted)
     figure = Figure(figsize=(12.2, 5.9))
     grid = figure.subplots(1, 2, sharex=True, sharey=True)
     # From a grey, not from white: one note of a pitch must be seen.
     shades = LinearSegmentedColormap.from_list("shares", ["#C6DBEF", BLUE, "#08204A"])
     ticks = _octaves(lowest, lowest + n_pitches - 1)
     names = [name_from_midi(tick) for tick in ticks]
-    for axes, table, name in zip(grid, counts, ("training", "scored"), strict=True):
-        notes = table.sum(0)
-        share = np.ma.masked_equal(100 * table[order] / np.maximum(notes, 1), 0)
-        picture = axes.imshow(share, cmap=shades, vmin=0, vmax=100, origin="lower", aspect="equal")
-        hits = table[order].trace() / max(int(notes.sum()), 1)
-        axes.set_title(f"{int(notes.sum())} {name} notes: {100 * hits:.1f} % on the diagonal", fontsize=10)
+    for axes, (categories, pitches), name in zip(grid, (fitted, scored), ("training", "scored"), strict=True):
+        table = np.zeros((n_pitches + 1, n_pitches), dtype=np.int64)
+        np.add.at(table, ([pitch_of.get(category, -1) + 1 for category in categories.tolist()], pitches.numpy()), 1)
+        share = np.ma.masked_equal(100 * table / np.maximum(table.sum(0), 1), 0)
+        extent = (-0.5, n_pitches - 0.5, -1.5, n_pitches - 0.5)
+        picture = axes.imshow(share, cmap=shades, vmin=0, vmax=100, origin="lower", aspect="equal", extent=extent)
+        right = 100 * matched_accuracy(categories, pitches, *fitted)
+        axes.set_title(f"{len(pitches)} {name} notes: {right:.1f} % on the diagonal", fontsize=10)
         for octave in (-12, 12):
             axes.axline((max(0, -octave), max(0, octave)), slope=1, color="0.6", linewidth=0.6, linestyle=":")
+        axes.axhline(-0.5, color="0.6", linewidth=0.6)
         axes.set_xticks([tick - lowest for tick in ticks], names)
-        axes.set_yticks([tick - lowest for tick in ticks], names)
+        axes.set_yticks([-1, *(tick - lowest for tick in ticks)], ["none", *names])
         axes.set_xlabel("true pitch")
     grid[0].set_ylabel("pitch matched to the category")
     figure.suptitle("Pitch categories against true pitches (dotted: an octave off)", fontsize=11)
@@ -292,13 +296,6 @@ def draw_pitch_matrix(
     bar = figure.add_axes((0.92, 0.14, 0.014, 0.68))
     figure.colorbar(picture, cax=bar, label="share of the notes of a pitch [%]")
     return figure
-
-
-def _counts(categories: Integers, pitches: Integers, n_pitches: int) -> Integers:
-    """How many notes of each pitch each category holds, (K, K)."""
-    table = np.zeros((n_pitches, n_pitches), dtype=np.int64)
-    np.add.at(table, (categories, pitches), 1)
-    return table
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the decoder makes, as the separately trained classifiers see it: FID_recon, FID_rand, CDS."""
+"""What the decoder generates, in the features of separately trained classifiers: FID_recon, FID_rand, CDS."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from callbacks.gathered_notes import NoteOutputs, gathered_notes
 from lightning_modules.note_classifier import NoteClassifier
 from metrics.category_mapping import commonest_pitches
 from metrics.consistency_diversity import consistency_diversity_score
 from metrics.frechet import frechet_distance, kernel_distance
+
+EPOCH_TIMBRES = 4
+"""Timbres that an epoch's CDS decodes with every pitch; a test takes those of all scored notes."""
+
+PUBLISHED = ("fid_recon", "fid_rand", "cds")
+"""The measures that the paper prints; a test logs the others as ``honest``."""
 
 TIMBRES_AT_ONCE = 32
 """Timbres decoded together when all pitches of many are made; bounds the memory."""
@@ -38,19 +45,11 @@ class GenerationMetrics(L.Callback):
 
     Args:
         classifier_dir: where the classifiers are kept, by data hash.
-        every_n_epochs: measure in every n-th epoch of the training.
-        timbres_each_epoch: timbres that an epoch's CDS decodes with every pitch; the test takes all scored notes.
     """
 
-    def __init__(self, classifier_dir: Path, every_n_epochs: int = 1, timbres_each_epoch: int = 4) -> None:
-        if every_n_epochs < 1 or timbres_each_epoch < 1:
-            raise ValueError("GenerationMetrics: every_n_epochs and timbres_each_epoch must be at least 1")
+    def __init__(self, classifier_dir: Path) -> None:
         self.classifier_dir = classifier_dir
-        self.every_n_epochs, self.timbres_each_epoch = every_n_epochs, timbres_each_epoch
         self._classifiers: dict[str, NoteClassifier] = {}
-        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._scored_instruments: list[Tensor] = []
-        self._training: list[tuple[Tensor, Tensor, Tensor]] = []
         self._real: dict[str, tuple[Tensor, Tensor]] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -74,99 +73,76 @@ class GenerationMetrics(L.Callback):
         """Label -> hash of the classifier that judges it."""
         return {label: classifier.fingerprint() for label, classifier in self._classifiers.items()}
 
-    def _due(self, trainer: L.Trainer) -> bool:
-        return trainer.current_epoch % self.every_n_epochs == 0
-
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Keep the scored notes and their latents."""
-        if self._due(trainer):
-            self._kept.append((batch.x, outputs.mu, outputs.category))
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Keep the scored notes (loader 0) and their latents; of the training notes what they are compared with."""
-        if dataloader_idx == 0:
-            self._kept.append((batch.x, outputs.mu, outputs.category))
-            self._scored_instruments.append(batch.instrument)
-        else:
-            self._training.append((batch.x, outputs.category, batch.pitch))
-
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log the epoch's values, computed in the training's precision: a test's, for the table, are in float32."""
-        if self._due(trainer):
-            with trainer.precision_plugin.forward_context():
-                found = self._measure(pl_module, timbres=self.timbres_each_epoch, everything=False)
-            pl_module.log_dict({f"val/{name}": value for name, value in found.items()})
+        with trainer.precision_plugin.forward_context():
+            found = self._measure(pl_module, gathered_notes(trainer).scored)
+        pl_module.log_dict({f"val/{name}": value for name, value in found.items()})
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Log all values: the published ones, and beside them the pitch classifier's, KID and the floor."""
-        _, mu, category = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
-        swapped = self._swaps(pl_module, mu, category)
-        found = self._measure(pl_module, timbres=None, everything=True) | swapped
-        self._training.clear()
-        published = {f"published/{name}": found.pop(name) for name in ("fid_recon", "fid_rand", "cds")}
-        pl_module.log_dict(published | {f"honest/{name}": value for name, value in found.items()})
+        """Log all values: the published ones, and beside them the pitch classifier's, KID and those of real notes."""
+        scored, training = gathered_notes(trainer).scored, gathered_notes(trainer).training
+        found = self._measure(pl_module, scored, training) | self._swaps(pl_module, scored, training)
+        pl_module.log_dict(
+            {f"{'published' if name in PUBLISHED else 'honest'}/{name}": value for name, value in found.items()}
+        )
 
     @torch.no_grad()
-    def _measure(self, module: Any, timbres: int | None, everything: bool) -> dict[str, float]:
-        x, mu, category = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
-        self._kept.clear()
+    def _measure(self, module: Any, scored: NoteOutputs, training: NoteOutputs | None = None) -> dict[str, float]:
+        """The values of an epoch, or with the training notes all those of a test."""
+        x, mu, category = scored.x, scored.mu, scored.category
         c = F.one_hot(category, module.n_pitches).to(mu)
         source = torch.Generator().manual_seed(0)
         random_z = torch.randn(mu.shape, generator=source).to(mu)
-        made = {"recon": module.decode(mu, c), "rand": module.decode(random_z, c)}
+        generated = {"recon": module.decode(mu, c), "rand": module.decode(random_z, c)}
         found: dict[str, float] = {}
         for classifier in self._classifiers.values():
             classifier.to(x.device)  # the module has its device only after setup
-        for label in ("pitch", "instrument") if everything else ("instrument",):
+        for label in ("pitch", "instrument") if training else ("instrument",):
             prefix = "" if label == "instrument" else "pitch_"
             real = self._real_features(label, x)
-            for name, frames in made.items():
+            for name, frames in generated.items():
                 features = self._classifiers[label].features(frames)
                 found[f"{prefix}fid_{name}"] = frechet_distance(real, features)
-                if everything:
+                if training:
                     found[f"{prefix}kid_{name}"] = kernel_distance(real, features)
-            if everything:
+            if training:
                 half = torch.randperm(len(real), generator=source).to(real.device)
                 first, second = real[half[: len(real) // 2]], real[half[len(real) // 2 :]]
                 found[f"{prefix}fid_real_halves"] = frechet_distance(first, second)
-                found[f"{prefix}fid_real"] = frechet_distance(real, self._training_features(label, len(real)))
-        chosen = mu if timbres is None else mu[torch.randperm(len(mu), generator=source)[:timbres].to(mu.device)]
+                found[f"{prefix}fid_real"] = frechet_distance(
+                    real, self._training_features(label, training.x, len(real))
+                )
+        chosen = mu if training else mu[torch.randperm(len(mu), generator=source)[:EPOCH_TIMBRES].to(mu.device)]
         score, marginal, conditional = consistency_diversity_score(self._pitch_posteriors(module, chosen))
         found["cds"] = float(score)
-        if everything:
+        if training:
             found |= {"cds_marginal_entropy": float(marginal), "cds_conditional_entropy": float(conditional)}
         return found
 
-    def _training_features(self, label: str, n: int) -> Tensor:
-        """The features of n training notes."""
-        x = torch.cat([part[0] for part in self._training])
+    def _training_features(self, label: str, x: Tensor, n: int) -> Tensor:
+        """The features of n of the training notes' frames x (M, F)."""
         drawn = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]
         return self._classifiers[label].features(x[drawn.to(x.device)])
 
     @torch.no_grad()
-    def _swaps(self, module: Any, mu: Tensor, category: Tensor) -> dict[str, float]:
-        """How often D(z_i, c_j) is heard with the pitch of c_j and with the instrument of note i, in %.
+    def _swaps(self, module: Any, scored: NoteOutputs, training: NoteOutputs) -> dict[str, float]:
+        """How often D(z_i, c_j) is classified as the pitch of c_j and as the instrument of note i, in %.
 
         The pitch of a category is the commonest one of the training notes in it; a category without any counts as
         wrong.
         """
+        mu, category = scored.mu, scored.category
         source = torch.Generator().manual_seed(0)
         i, j = (torch.randint(len(mu), (SWAPS,), generator=source).to(mu.device) for _ in range(2))
-        made = module.decode(mu[i], F.one_hot(category[j], module.n_pitches).to(mu))
-        _, fit_category, fit_pitch = (torch.cat(parts) for parts in zip(*self._training, strict=True))
-        wanted = commonest_pitches(fit_category, fit_pitch, module.n_pitches).to(mu.device)[category[j]]
-        for classifier in self._classifiers.values():
-            classifier.to(mu.device)
-        pitch, instrument = (self._classifiers[label].posterior(made).argmax(-1) for label in ("pitch", "instrument"))
-        instruments = torch.cat(self._scored_instruments)
-        self._scored_instruments.clear()
+        swapped = module.decode(mu[i], F.one_hot(category[j], module.n_pitches).to(mu))
+        wanted = commonest_pitches(training.category, training.pitch, module.n_pitches).to(mu.device)[category[j]]
+        pitch, instrument = (
+            self._classifiers[label].to(mu.device).posterior(swapped).argmax(-1) for label in ("pitch", "instrument")
+        )
         return {
             "swap_pitch": 100 * float((pitch == wanted).float().mean()),
-            "swap_instrument": 100 * float((instrument == instruments[i]).float().mean()),
+            "swap_instrument": 100 * float((instrument == scored.instrument[i]).float().mean()),
         }
 
     def _real_features(self, label: str, x: Tensor) -> Tensor:

@@ -10,11 +10,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from callbacks.gathered_notes import NoteOutputs, PitchCategories, gathered_notes
 from metrics.absolute_pitch import is_octave_error, largest_instrument_offset, pitch_errors
 from metrics.category_mapping import mapped_accuracy, mapped_correctly, matched_accuracy, matched_correctly
-from metrics.chance_level import instrument_only_floor, random_category_floors
+from metrics.chance_level import instrument_only_level, random_category_levels
 from metrics.information import normalised_mutual_information, pitch_information_gap
 from metrics.latent_probe import probed_correctly
+
+PROBED = ("pitch", "instrument")
+"""The labels that linear probes read from z."""
 
 
 class LatentMetrics(L.Callback):
@@ -28,69 +32,42 @@ class LatentMetrics(L.Callback):
 
     Attributes:
         notes: what a test found of each scored note, in order: its category, and which measures count it as right.
-        training_notes: (categories, pitches) of the training notes, kept by a test.
+        training_notes: the categories and pitches of the training notes, kept by a test.
         other_training_notes: the same of the run that a checkpoint comes from, when it is tested on other notes; its
             mapping is then scored too, as ``transfer``.
     """
 
     def __init__(self) -> None:
         self.notes = pd.DataFrame()
-        self.training_notes = (torch.empty(0), torch.empty(0))
+        self.training_notes = PitchCategories(torch.empty(0), torch.empty(0))
         self.other_training_notes: tuple[Tensor, Tensor] | None = None
-        self._scored: list[tuple[Tensor, ...]] = []
-        self._fitted: list[tuple[Tensor, ...]] = []
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin an epoch."""
-        self._fitted.clear()
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the training notes' categories."""
-        self._fitted.append((outputs["category"], batch.pitch))
-
-    def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Keep the scored notes' categories."""
-        self._scored.append((outputs.category, batch.pitch))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log ACC and PM of the epoch, and the accuracy of the absolute pitch."""
-        scored, fitted = _gather(self._scored), _gather(self._fitted)
-        self._scored.clear()
+        gathered = gathered_notes(trainer)
+        scored, fitted = gathered.scored.categories, gathered.training_categories
         values = {f"val/{name}": value for name, value in _mapping(scored, scored).items()}
         if fitted:
             values |= {f"val/honest/{name}": value for name, value in _mapping(scored, fitted).items()}
-        errors = self._pitch_errors(trainer, pl_module, *scored)
+        errors = self._pitch_errors(trainer, pl_module, scored)
         if errors is not None:
             values["val/honest/acc_abs"] = 100 * float((errors == 0).mean())
         pl_module.log_dict(values)
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """Keep the latents of the scored notes (loader 0) and of the training notes (loader 1)."""
-        kept = (outputs.category, batch.pitch, outputs.mu, batch.instrument)
-        (self._fitted if dataloader_idx else self._scored).append(kept)
-
-    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the training's categories."""
-        self._fitted.clear()
-
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log ACC, PM, the probes and their combination, published and honest."""
-        scored, fitted = _gather(self._scored), _gather(self._fitted)
-        self._scored.clear()
-        self._fitted.clear()
+        scored, fitted = gathered_notes(trainer).scored.cpu(), gathered_notes(trainer).training.cpu()
         right: dict[str, np.ndarray] = {}
         for protocol, fit in (("published", scored), ("honest", fitted)):
             select: Literal["scored", "fit"] = "scored" if protocol == "published" else "fit"
-            right[f"{protocol}/acc"] = matched_correctly(*scored[:2], *fit[:2])
-            right[f"{protocol}/pm"] = mapped_correctly(*scored[:2], *fit[:2])
-            for name, label in (("pitch", 1), ("instrument", 3)):
-                probed = probed_correctly(scored[2], scored[label], fitted[2], fitted[label], select=select)
-                right[f"{protocol}/{name}"] = probed.numpy()
-        errors = self._pitch_errors(trainer, pl_module, *scored[:2])
+            right[f"{protocol}/acc"] = matched_correctly(*scored.categories, *fit.categories)
+            right[f"{protocol}/pm"] = mapped_correctly(*scored.categories, *fit.categories)
+            for name in PROBED:
+                labels, fit_labels = getattr(scored, name), getattr(fitted, name)
+                right[f"{protocol}/{name}"] = probed_correctly(
+                    scored.mu, labels, fitted.mu, fit_labels, select=select
+                ).numpy()
+        errors = self._pitch_errors(trainer, pl_module, scored.categories)
         if errors is not None:
             right |= {"honest/acc_abs": errors == 0, "honest/octave_error": is_octave_error(errors)}
         values = {name: 100 * float(each.mean()) for name, each in right.items()}
@@ -98,43 +75,43 @@ class LatentMetrics(L.Callback):
             pitch, instrument = values[f"{protocol}/pitch"], values[f"{protocol}/instrument"]
             values[f"{protocol}/combine"] = (instrument + 100 - pitch) / 2
         if errors is not None:
-            values["honest/instrument_offset"] = largest_instrument_offset(errors, scored[3])
+            values["honest/instrument_offset"] = largest_instrument_offset(errors, scored.instrument)
             values["honest/calibration_agreement"] = 100 * float(pl_module.calibration_agreement)
-        values["published/nmi"] = 100 * normalised_mutual_information(scored[0], scored[1])
-        gap = pitch_information_gap(scored[0], scored[2], scored[1])
+        values["published/nmi"] = 100 * normalised_mutual_information(scored.category, scored.pitch)
+        gap = pitch_information_gap(scored.category, scored.mu, scored.pitch)
         if gap is not None:
             values["honest/pitch_gap"] = 100 * gap
-        values |= {f"honest/floor_{name}": 100 * value for name, value in _floors(scored, fitted, pl_module).items()}
+        values |= {
+            f"honest/floor_{name}": 100 * value for name, value in _chance_levels(scored, fitted, pl_module).items()
+        }
         self.notes = pd.DataFrame(
-            {"category": scored[0].numpy()} | {name.replace("/", "_"): each.astype(int) for name, each in right.items()}
+            {"category": scored.category.numpy()}
+            | {name.replace("/", "_"): each.astype(int) for name, each in right.items()}
         )
-        self.training_notes = (fitted[0], fitted[1])
+        self.training_notes = fitted.categories
         if self.other_training_notes is not None:
-            transferred = _mapping(scored[:2], self.other_training_notes)
+            transferred = _mapping(scored.categories, self.other_training_notes)
             values |= {f"transfer/{name}": value for name, value in transferred.items()}
         pl_module.log_dict(values)
 
-    def _pitch_errors(self, trainer: L.Trainer, module: Any, categories: Tensor, pitches: Tensor) -> np.ndarray | None:
+    def _pitch_errors(self, trainer: L.Trainer, module: Any, notes: PitchCategories) -> np.ndarray | None:
         """Errors of the notes' absolute pitch, (N,) semitones; ``None`` where the model is not calibrated."""
         offset, lowest = float(module.midi_offset), trainer.datamodule.lowest_midi  # type: ignore[attr-defined]
-        return pitch_errors(categories, offset, pitches + lowest) if np.isfinite(offset) else None
+        return pitch_errors(notes.category, offset, notes.pitch + lowest) if np.isfinite(offset) else None
 
 
-def _gather(parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    return tuple(torch.cat(column).cpu() for column in zip(*parts, strict=True))
+def _chance_levels(scored: NoteOutputs, fitted: NoteOutputs, module: Any) -> dict[str, float]:
+    """What the notes score without any knowledge of pitch or instrument, in [0, 1]."""
+    found = random_category_levels(scored.pitch, fitted.pitch, module.n_pitches)
+    found["instrument_only"] = instrument_only_level(scored.instrument, scored.pitch, fitted.instrument, fitted.pitch)
+    order = torch.randperm(len(fitted.category), generator=torch.Generator().manual_seed(0))
+    for name in PROBED:
+        labels, fit_labels = getattr(scored, name), getattr(fitted, name)[order]
+        probed = probed_correctly(scored.mu, labels, fitted.mu, fit_labels, select="fit")
+        found[f"permuted_{name}"] = float(probed.double().mean())
+    return found
 
 
-def _floors(scored: tuple[Tensor, ...], fitted: tuple[Tensor, ...], module: Any) -> dict[str, float]:
-    """What (category, pitch, z, instrument) of the notes score without knowledge, in [0, 1]."""
-    floors = random_category_floors(scored[1], fitted[1], module.n_pitches)
-    floors["instrument_only"] = instrument_only_floor(scored[3], scored[1], fitted[3], fitted[1])
-    order = torch.randperm(len(fitted[0]), generator=torch.Generator().manual_seed(0))
-    for name, label in (("pitch", 1), ("instrument", 3)):
-        probed = probed_correctly(scored[2], scored[label], fitted[2], fitted[label][order], select="fit")
-        floors[f"permuted_{name}"] = float(probed.double().mean())
-    return floors
-
-
-def _mapping(scored: tuple[Tensor, ...], fitted: tuple[Tensor, ...]) -> dict[str, float]:
-    """ACC and PM of (categories, pitches) with the mapping fitted on other (categories, pitches)."""
+def _mapping(scored: PitchCategories, fitted: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """ACC and PM of notes with the mapping fitted on other notes, in %."""
     return {"acc": 100 * matched_accuracy(*scored, *fitted), "pm": 100 * mapped_accuracy(*scored, *fitted)}

@@ -1,4 +1,4 @@
-"""Absolute pitch without labels: which MIDI pitch a category is, from synthetic tones alone."""
+"""Absolute pitch without labels: which MIDI pitch a category is, from synthetic tones."""
 
 from __future__ import annotations
 
@@ -14,30 +14,27 @@ from datamodules.synthetic_tones import synthetic_tones
 LOWEST_MIDI, HIGHEST_MIDI = 24, 105
 """Of the tones, whatever the pitches of the notes are: C1 to A7."""
 
+TONES_PER_PITCH = 6
+"""All different."""
+
 
 class PitchCalibration(L.Callback):
     """Before each checkpoint, find the MIDI pitch of category 0 on synthetic harmonic tones, and keep it in the model.
 
-    The tones are heard in the training's precision. The share of them that agrees is logged: seeds, and trials of an
-    axis, are chosen by it, without a label.
-
-    Args:
-        tones_a_pitch: tones of each semitone, all different.
+    The tones are encoded in the training's precision. The share of them that agrees is logged: seeds, and restarts of
+    an axis, are chosen by it, without a label.
 
     Attributes:
         tones: the tones' frames (N, F) and MIDI pitches (N,); ``None`` before a fit.
     """
 
-    def __init__(self, tones_a_pitch: int = 6) -> None:
-        if tones_a_pitch < 1:
-            raise ValueError(f"PitchCalibration: tones_a_pitch is {tones_a_pitch}; it must be at least 1")
-        self.tones_a_pitch = tones_a_pitch
+    def __init__(self) -> None:
         self.tones: tuple[Tensor, Tensor] | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make the tones' frames as the notes' are made."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        midi = np.repeat(np.arange(LOWEST_MIDI, HIGHEST_MIDI + 1), self.tones_a_pitch)
+        midi = np.repeat(np.arange(LOWEST_MIDI, HIGHEST_MIDI + 1), TONES_PER_PITCH)
         settings = data.waveform_settings
         samples = synthetic_tones(midi, settings.sample_rate, settings.length, np.random.default_rng(0))
         self.tones = data.pitch_frames_of(samples), torch.from_numpy(midi)
@@ -49,7 +46,7 @@ class PitchCalibration(L.Callback):
             pl_module.log("val/calibration_agreement", 100 * pl_module.calibration_agreement)
 
     def calibrate(self, trainer: L.Trainer, module: Any) -> None:
-        """Have a model hear the tones in the training's precision."""
+        """Calibrate a model by the tones, in the training's precision."""
         assert self.tones is not None, "calibrate is called in a fit"
         frames, midi = (part.to(module.device) for part in self.tones)
         self.tones = frames, midi

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 _Labels = NDArray[np.int64]
 
@@ -52,12 +48,27 @@ def matched_correctly(
 ) -> NDArray[np.bool_]:
     """Which of the scored notes :func:`matched_accuracy` counts as right, (N,); its arguments and errors."""
     scored, fitted = _checked(categories, pitches, fit_categories, fit_pitches)
-    table, known_categories, known_pitches = _contingency(*fitted)
+    return _correctly(*scored, *_matching(*fitted))
+
+
+def best_matching(categories: Tensor, pitches: Tensor) -> dict[int, int]:
+    """Category -> pitch by the one-to-one matching that :func:`matched_accuracy` fits; unmatched categories are absent.
+
+    Example:
+        >>> best_matching(torch.tensor([7, 7, 3, 3, 4]), torch.tensor([60, 60, 61, 60, 60]))
+        {3: 61, 7: 60}
+    """
+    matching = _matching(*_pair("categories", categories, "pitches", pitches))
+    return dict(zip(*(labels.tolist() for labels in matching), strict=True))
+
+
+def _matching(categories: _Labels, pitches: _Labels) -> tuple[_Labels, _Labels]:
+    """The matched categories, ascending, and their pitches."""
+    table, known_categories, known_pitches = _contingency(categories, pitches)
     rows, columns = linear_sum_assignment(table, maximize=True)
     # The assignment fills its rows with pairs that no note supports: those are not matches.
     supported = table[rows, columns] > 0
-    rows, columns = rows[supported], columns[supported]
-    return _correctly(*scored, known_categories[rows], known_pitches[columns])
+    return known_categories[rows[supported]], known_pitches[columns[supported]]
 
 
 def mapped_accuracy(
@@ -113,52 +124,6 @@ def commonest_pitches(categories: Tensor, pitches: Tensor, n_categories: int) ->
     found = torch.full((n_categories,), -1)
     found[torch.from_numpy(known_categories)] = torch.from_numpy(known_pitches[table.argmax(1)])
     return found
-
-
-class _Mapping(Metric):
-    """Categories and true pitches of the scored notes and, if given, of the notes that the mapping is fitted on."""
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    categories: list[Tensor]
-    pitches: list[Tensor]
-    fit_categories: list[Tensor]
-    fit_pitches: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for state in ("categories", "pitches", "fit_categories", "fit_pitches"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
-
-    def update(self, categories: Tensor, pitches: Tensor, fit: bool = False) -> None:
-        """Keep categories and pitches, both (B,), of scored notes or of notes to fit the mapping on."""
-        (self.fit_categories if fit else self.categories).append(categories)
-        (self.fit_pitches if fit else self.pitches).append(pitches)
-
-    def _labels(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        if not self.categories:
-            raise ValueError(f"{type(self).__name__} has no scored notes; call update with fit=False before compute")
-        scored = dim_zero_cat(self.categories), dim_zero_cat(self.pitches)
-        if not self.fit_categories:
-            return *scored, None, None
-        return *scored, dim_zero_cat(self.fit_categories), dim_zero_cat(self.fit_pitches)
-
-
-class MatchedAccuracy(_Mapping):
-    """ACC of notes that come in batches; see :func:`matched_accuracy`. Without fit notes, in the published form."""
-
-    def compute(self) -> Tensor:
-        """The accuracy in [0, 1], 0-d float32."""
-        return torch.tensor(matched_accuracy(*self._labels()), device=self.device)
-
-
-class MappedAccuracy(_Mapping):
-    """PM of notes that come in batches; see :func:`mapped_accuracy`. Without fit notes, in the published form."""
-
-    def compute(self) -> Tensor:
-        """The accuracy in [0, 1], 0-d float32."""
-        return torch.tensor(mapped_accuracy(*self._labels()), device=self.device)
 
 
 def _checked(

@@ -1,4 +1,4 @@
-"""What a score is without any knowledge of the pitch: what the published and the honest protocol give for nothing."""
+"""What the published and the honest protocol give without any knowledge of the pitch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metrics.category_mapping import mapped_accuracy, matched_accuracy
 DRAWS = 20
 
 
-def random_category_floors(pitches: Tensor, fit_pitches: Tensor, n_categories: int) -> dict[str, float]:
+def random_category_levels(pitches: Tensor, fit_pitches: Tensor, n_categories: int) -> dict[str, float]:
     """ACC and PM of categories drawn evenly, the mean of ``DRAWS`` seeded draws.
 
     Args:
@@ -33,12 +33,12 @@ def random_category_floors(pitches: Tensor, fit_pitches: Tensor, n_categories: i
     return {name: sum(values) / DRAWS for name, values in found.items()}
 
 
-def instrument_only_floor(instruments: Tensor, pitches: Tensor, fit_instruments: Tensor, fit_pitches: Tensor) -> float:
+def instrument_only_level(instruments: Tensor, pitches: Tensor, fit_instruments: Tensor, fit_pitches: Tensor) -> float:
     """Accuracy of calling each note (N,) by the most frequent pitch of its instrument among the training notes (M,).
 
     Example:
         >>> instruments, pitches = torch.tensor([0, 0, 1]), torch.tensor([60, 61, 70])
-        >>> round(instrument_only_floor(instruments, pitches, instruments, pitches), 3)
+        >>> round(instrument_only_level(instruments, pitches, instruments, pitches), 3)
         0.667
     """
     return mapped_accuracy(instruments, pitches, fit_instruments, fit_pitches)

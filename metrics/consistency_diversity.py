@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from math import exp
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 SUM_TOLERANCE = 1e-3
 """How far a row's sum may be from 1: the rounding of a float16 softmax."""
@@ -28,10 +27,10 @@ class ConsistencyDiversity(NamedTuple):
 
 
 def consistency_diversity_score(probabilities: Tensor) -> ConsistencyDiversity:
-    """Score what a pitch classifier hears in each category's notes.
+    """Score the pitch classifier's posteriors of each category's notes.
 
     ``exp(H(mean_k p_k) - mean_k H(p_k))``, natural logarithms, 0 log 0 = 0: the exponential of the mutual information
-    of category and heard pitch, the effective number of distinct pitches.
+    of category and classified pitch, the effective number of distinct pitches.
 
     Args:
         probabilities: p_k, the mean posterior of category k's notes (K, Y); each row sums to 1.
@@ -58,52 +57,6 @@ def consistency_diversity_score(probabilities: Tensor) -> ConsistencyDiversity:
     marginal = float(torch.special.entr(probabilities.mean(0)).sum())
     conditional = float(torch.special.entr(probabilities).sum(-1).mean())
     return ConsistencyDiversity(exp(marginal - conditional), marginal, conditional)
-
-
-class ConsistencyDiversityScore(Metric):
-    """CDS of posteriors that come in batches; see :func:`consistency_diversity_score`.
-
-    Categories without any note are left out of the score.
-
-    Args:
-        n_categories: K, the number of categories.
-        n_classes: Y, the number of the classifier's classes.
-        kwargs: as ``torchmetrics.Metric``.
-    """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self, n_categories: int, n_classes: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if n_categories < 1 or n_classes < 1:
-            raise ValueError(f"n_categories is {n_categories} and n_classes {n_classes}; both must be at least 1")
-        self.add_state("total", torch.zeros(n_categories, n_classes), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(n_categories, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, probabilities: Tensor, categories: Tensor) -> None:
-        """Add posteriors (B, Y) of notes decoded from these categories (B,)."""
-        _check_distributions(probabilities)
-        n_categories, n_classes = self.total.shape
-        if probabilities.shape[1] != n_classes or categories.shape != probabilities.shape[:1]:
-            shapes = f"{tuple(probabilities.shape)} and {tuple(categories.shape)}"
-            raise ValueError(f"probabilities and categories have shapes {shapes}; give (B, {n_classes}) and (B,)")
-        if not ((categories >= 0) & (categories < n_categories)).all():
-            extremes = f"{int(categories.min())}..{int(categories.max())}"
-            raise ValueError(f"categories has {extremes}; keep it within 0..{n_categories - 1} or raise n_categories")
-        self.total.index_add_(0, categories, probabilities.detach().to(self.total.dtype))
-        self.count += torch.bincount(categories, minlength=n_categories)
-
-    def compute(self) -> Tensor:
-        """The score, 0-d float32."""
-        used = self.count > 0
-        if not used.any():
-            raise ValueError("ConsistencyDiversityScore has no posteriors; call update before compute")
-        found = consistency_diversity_score(self.total[used] / self.count[used, None])
-        return torch.tensor(found.score, device=self.device)
 
 
 def _check_distributions(probabilities: Tensor) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 
 def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
@@ -75,33 +71,6 @@ def kernel_distance(features_a: Tensor, features_b: Tensor) -> float:
     return float(within - 2 * _cubic(features_a, features_b).mean())
 
 
-class FrechetDistance(Metric):
-    """Frechet distance of the real features from the others; see :func:`frechet_distance`."""
-
-    is_differentiable = False
-    higher_is_better = False
-    full_state_update = False
-    real: list[Tensor]
-    made: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("real", default=[], dist_reduce_fx="cat")
-        self.add_state("made", default=[], dist_reduce_fx="cat")
-
-    def update(self, features: Tensor, real: bool) -> None:
-        """Keep a batch of features (B, D), of real frames or of made ones."""
-        (self.real if real else self.made).append(features.detach())
-
-    def compute(self) -> Tensor:
-        """The distance, 0-d float32."""
-        if not (self.real and self.made):
-            missing = "made" if self.real else "real"
-            raise ValueError(f"FrechetDistance has no {missing} features; call update(..., real={missing == 'real'})")
-        distance = frechet_distance(dim_zero_cat(self.real), dim_zero_cat(self.made))
-        return torch.tensor(distance, device=self.device)
-
-
 def _two_sets(features_a: Tensor, features_b: Tensor) -> tuple[Tensor, Tensor]:
     """Both sets in float64 on the CPU, after the checks."""
     features_a, features_b = (features.detach().cpu().double() for features in (features_a, features_b))
@@ -110,7 +79,7 @@ def _two_sets(features_a: Tensor, features_b: Tensor) -> tuple[Tensor, Tensor]:
             raise ValueError(f"{name} has shape {tuple(features.shape)}; give (N, D) with N at least 2")
         if not features.sum().isfinite():  # one pass: any NaN or infinity reaches the sum
             unusable = int((~features.isfinite()).sum())
-            raise ValueError(f"{name} has {unusable} values that are NaN or infinite; drop or mend these rows")
+            raise ValueError(f"{name} has {unusable} values that are NaN or infinite; drop or correct these rows")
     if features_a.shape[1] != features_b.shape[1]:
         widths = f"{features_a.shape[1]} and {features_b.shape[1]}"
         raise ValueError(f"features_a and features_b have {widths} columns; take both from the same classifier")

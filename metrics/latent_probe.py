@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 Select = Literal["scored", "fit"]
 
@@ -16,7 +14,7 @@ HELD_OUT = 10
 """The honest probe chooses its epoch on one in so many of the fit notes."""
 
 
-def probe_accuracy(
+def probed_correctly(
     latents: Tensor,
     labels: Tensor,
     fit_latents: Tensor,
@@ -29,9 +27,10 @@ def probe_accuracy(
     learning_rate: float = 3e-3,
     max_epochs: int = 1000,
     patience: int = 30,
-) -> float:
-    """Accuracy of a linear probe: one affine layer under softmax cross-entropy, trained by Adam on the fit notes.
+) -> Tensor:
+    """Which of the scored notes a linear probe reads right.
 
+    The probe is one affine layer under softmax cross-entropy, trained by Adam on the fit notes.
     Training stops after ``patience`` epochs without a better accuracy on the notes that choose the epoch. ``select``
     says which these are: ``"scored"``, as published, takes the best accuracy that any epoch reaches on the scored
     notes; ``"fit"`` is honest: it holds a random tenth of the fit notes out, and reports the scored accuracy of the
@@ -54,7 +53,7 @@ def probe_accuracy(
         patience: epochs without improvement before stopping.
 
     Returns:
-        The accuracy, a float in [0, 1].
+        (N,) bool; its mean is the probe's accuracy.
 
     Raises:
         ValueError: shapes, types or ranges that do not fit, or too few fit notes to hold a tenth out.
@@ -65,40 +64,9 @@ def probe_accuracy(
 
     Example:
         >>> latents, labels = torch.tensor([[-1.0], [1.0]]).repeat(20, 1), torch.tensor([0, 1]).repeat(20)
-        >>> probe_accuracy(latents, labels, latents, labels)
+        >>> float(probed_correctly(latents, labels, latents, labels).float().mean())
         1.0
     """
-    correct = probed_correctly(
-        latents,
-        labels,
-        fit_latents,
-        fit_labels,
-        n_classes,
-        select=select,
-        seed=seed,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        max_epochs=max_epochs,
-        patience=patience,
-    )
-    return float(correct.double().mean())
-
-
-def probed_correctly(
-    latents: Tensor,
-    labels: Tensor,
-    fit_latents: Tensor,
-    fit_labels: Tensor,
-    n_classes: int | None = None,
-    *,
-    select: Select = "scored",
-    seed: int = 0,
-    batch_size: int = 256,
-    learning_rate: float = 3e-3,
-    max_epochs: int = 1000,
-    patience: int = 30,
-) -> Tensor:
-    """Which of the scored notes :func:`probe_accuracy` counts as right, (N,) bool; its arguments and errors."""
     x, y = _checked_pair("latents", latents, "labels", labels)
     fit_x, fit_y = _checked_pair("fit_latents", fit_latents, "fit_labels", fit_labels)
     if x.shape[1] != fit_x.shape[1]:
@@ -136,54 +104,6 @@ def probed_correctly(
         if waited == patience:
             break
     return scored
-
-
-class LatentProbe(Metric):
-    """A linear probe of latents that come in batches; see :func:`probe_accuracy`.
-
-    Args:
-        n_classes: how many labels there are; by default one more than the highest.
-        select: the notes that choose the epoch: ``"scored"`` (as published) or ``"fit"`` (honest).
-        seed: of the probe.
-        kwargs: as ``torchmetrics.Metric``.
-    """
-
-    is_differentiable = False
-    higher_is_better = None  # an instrument is to be found in the timbre space, a pitch is not
-    full_state_update = False
-    latents: list[Tensor]
-    labels: list[Tensor]
-    fit_latents: list[Tensor]
-    fit_labels: list[Tensor]
-
-    def __init__(
-        self, n_classes: int | None = None, *, select: Select = "scored", seed: int = 0, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.n_classes, self.select, self.seed = n_classes, select, seed
-        for state in ("latents", "labels", "fit_latents", "fit_labels"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
-
-    def update(self, latents: Tensor, labels: Tensor, fit: bool) -> None:
-        """Keep latents (B, L) and labels (B,) of notes to train on (``fit``) or to score."""
-        (self.fit_latents if fit else self.latents).append(latents.detach())
-        (self.fit_labels if fit else self.labels).append(labels)
-
-    def compute(self) -> Tensor:
-        """The accuracy in [0, 1], 0-d float32."""
-        if not (self.latents and self.fit_latents):
-            missing = "fit" if self.latents else "scored"
-            raise ValueError(f"LatentProbe has no {missing} notes; call update(..., fit={missing == 'fit'})")
-        accuracy = probe_accuracy(
-            dim_zero_cat(self.latents),
-            dim_zero_cat(self.labels),
-            dim_zero_cat(self.fit_latents),
-            dim_zero_cat(self.fit_labels),
-            self.n_classes,
-            select=self.select,
-            seed=self.seed,
-        )
-        return torch.tensor(accuracy, device=self.device)
 
 
 def _checked_pair(name_x: str, x: Tensor, name_y: str, y: Tensor) -> tuple[Tensor, Tensor]:

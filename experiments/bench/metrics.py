@@ -11,6 +11,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from callbacks.gathered_notes import NoteGatherer
 from callbacks.generation_metrics import GenerationMetrics
 from callbacks.latent_metrics import LatentMetrics
 from experiments.bench.measure import DisagreementError, Figure, Goal, Measured, Spread, interleaved, ratios, timed
@@ -29,7 +30,7 @@ class Shares(L.Callback):
     """The time of an epoch's steps, and within the epoch the time of its metrics.
 
     The steps are counted from the start of an epoch to the start of its validation. The metrics are FID_recon,
-    FID_rand, CDS, ACC and PM: all that their two callbacks do in the epoch, logging included.
+    FID_rand, CDS, ACC and PM: all that their callbacks do in the epoch, logging included.
 
     Attributes:
         steps_s: core-seconds of each epoch's steps.
@@ -46,7 +47,7 @@ class Shares(L.Callback):
     def watch(self, trainer: Any) -> None:
         """Time the metrics' hooks, and come first of all callbacks."""
         for callback in trainer.callbacks:
-            if isinstance(callback, GenerationMetrics | LatentMetrics):
+            if isinstance(callback, NoteGatherer | GenerationMetrics | LatentMetrics):
                 name = type(callback).__name__
                 self.metrics_s[name], self.test_s[name] = [], [0.0]
                 for spent, hooks in ((self.metrics_s[name], HOOKS), (self.test_s[name], TEST_HOOKS)):

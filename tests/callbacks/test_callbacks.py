@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from callbacks.checkpoints import write_checkpoint
 from callbacks.epoch_log import EpochLog
 from callbacks.epoch_seed import EpochSeed
+from callbacks.gathered_notes import NoteGatherer
 from callbacks.generation_metrics import GenerationMetrics, classifier_file
 from callbacks.latent_metrics import LatentMetrics
 from callbacks.temperature import TemperatureAnnealing
@@ -79,30 +80,55 @@ def test_noise_is_a_function_of_seed_and_epoch() -> None:
     assert float(torch.rand(())) != first, "steps of one epoch have different noise"
 
 
+def of_test(module: Any, *loaders: tuple[Latents, Any]) -> Any:
+    """A trainer whose gatherer has the outputs of a test: of the scored notes, and of the training notes."""
+    gatherer = NoteGatherer()
+    trainer = at_epoch(0, callbacks=[gatherer])
+    for loader, (encoded, batch) in enumerate(loaders):
+        batch.x = getattr(batch, "x", encoded.mu)
+        gatherer.on_test_batch_end(trainer, module, encoded, batch, 0, loader)
+    return trainer
+
+
 def test_latent_metrics_publish_both_protocols() -> None:
-    callback, module = LatentMetrics(), Recorder()
+    gatherer, module = NoteGatherer(), Recorder()
+    trainer = at_epoch(0, callbacks=[gatherer])
     pitch = torch.arange(40) % K
     fitted = (pitch + 1) % K  # the training notes' categories are the pitches, renamed
-    callback.on_train_epoch_start(at_epoch(0), module)  # type: ignore[arg-type]
-    batch = SimpleNamespace(pitch=pitch, instrument=pitch % 2)
-    callback.on_train_batch_end(at_epoch(0), module, {"category": fitted}, batch, 0)
+    gatherer.on_train_epoch_start(trainer, module)  # type: ignore[arg-type]
+    batch = SimpleNamespace(x=pitch, pitch=pitch, instrument=pitch % 2)
+    gatherer.on_train_batch_end(trainer, module, {"category": fitted}, batch, 0)
     # the scored notes use another renaming: perfect in the published form, wrong in the honest one
-    callback.on_validation_batch_end(at_epoch(0), module, latents(40, (pitch + 2) % K), batch, 0)
-    callback.on_validation_epoch_end(at_epoch(0), module)  # type: ignore[arg-type]
+    gatherer.on_validation_batch_end(trainer, module, latents(40, (pitch + 2) % K), batch, 0)
+    LatentMetrics().on_validation_epoch_end(trainer, module)
     assert (module.logged["val/acc"], module.logged["val/pm"]) == (100, 100)
     assert (module.logged["val/honest/acc"], module.logged["val/honest/pm"]) == (0, 0)
 
 
+def test_a_validation_without_training_has_no_honest_mapping() -> None:
+    gatherer, module, pitch = NoteGatherer(), Recorder(), torch.arange(40) % K
+    trainer = at_epoch(0, callbacks=[gatherer])
+    batch = SimpleNamespace(x=pitch, pitch=pitch, instrument=pitch % 2)
+    for _ in range(2):  # the notes of one validation are not those of the next
+        gatherer.on_validation_batch_end(trainer, module, latents(40, pitch), batch, 0)
+        assert len(gatherer.scored.pitch) == 40
+        LatentMetrics().on_validation_epoch_end(trainer, module)
+        gatherer.on_validation_end(trainer, module)  # type: ignore[arg-type]
+    assert module.logged.keys() == {"val/acc", "val/pm"}
+
+
+def test_metrics_without_a_gatherer_say_what_to_add() -> None:
+    with pytest.raises(ValueError, match="NoteGatherer"):
+        LatentMetrics().on_validation_epoch_end(at_epoch(0, callbacks=[]), Recorder())
+
+
 def test_probes_run_when_testing() -> None:
-    callback, module = LatentMetrics(), Recorder()
-    callback.on_test_epoch_start(at_epoch(0), module)  # type: ignore[arg-type]
-    for loader, n in ((0, 60), (1, 1500)):
+    callback, module, loaders = LatentMetrics(), Recorder(), []
+    for n in (60, 1500):
         pitch = torch.arange(n) % K
         encoded = latents(n, pitch)
-        instrument = (encoded.mu[:, 0] > 0).long()
-        batch = SimpleNamespace(pitch=pitch, instrument=instrument)
-        callback.on_test_batch_end(at_epoch(0), module, encoded, batch, 0, loader)
-    callback.on_test_epoch_end(at_epoch(0), module)  # type: ignore[arg-type]
+        loaders.append((encoded, SimpleNamespace(pitch=pitch, instrument=(encoded.mu[:, 0] > 0).long())))
+    callback.on_test_epoch_end(of_test(module, *loaders), module)
     for protocol in ("published", "honest"):
         found = {name.split("/")[1]: value for name, value in module.logged.items() if name.startswith(protocol)}
         assert found["instrument"] > 85
@@ -120,13 +146,10 @@ def test_a_calibrated_model_is_scored_by_absolute_pitch() -> None:
     module.midi_offset, module.calibration_agreement = torch.tensor(61.0), torch.tensor(0.9)
     pitch = torch.arange(40) % K
     batch = SimpleNamespace(pitch=pitch, instrument=(pitch == 0).long())
-    heard = pitch - 1
-    heard[pitch == 0] += 12  # an octave off
-    for loader in (0, 1):
-        callback.on_test_batch_end(
-            at_epoch(0), module, replace(latents(40, pitch), logits=one_hot(heard)), batch, 0, loader
-        )
-    callback.on_test_epoch_end(at_epoch(0), module)
+    categories = pitch - 1
+    categories[pitch == 0] += 12  # an octave off
+    encoded = replace(latents(40, pitch), logits=one_hot(categories))
+    callback.on_test_epoch_end(of_test(module, (encoded, batch), (encoded, batch)), module)
     assert module.logged["honest/acc_abs"] == pytest.approx(80)
     assert module.logged["honest/octave_error"] == pytest.approx(20)
     assert module.logged["honest/instrument_offset"] == 12
@@ -152,16 +175,17 @@ def classifiers(tmp_path: Path) -> dict[str, NoteClassifier]:
 
 
 def measured(callback: GenerationMetrics, module: Recorder, test: bool, **more: Any) -> tuple[torch.Tensor, Latents]:
-    trainer = at_epoch(0, datamodule=SimpleNamespace(data_hash="hash"), **more)
+    gatherer = NoteGatherer()
+    trainer = at_epoch(0, datamodule=SimpleNamespace(data_hash="hash"), callbacks=[gatherer], **more)
     callback.setup(trainer, module, "fit")  # type: ignore[arg-type]
     x, encoded = torch.tanh(torch.randn(40, F_MELS)), latents(40, torch.arange(40) % K)
     batch = SimpleNamespace(x=x, pitch=(torch.arange(40) + 1) % K, instrument=torch.arange(40) % 3)
     if test:
-        callback.on_test_batch_end(trainer, module, encoded, batch, 0, 0)
-        callback.on_test_batch_end(trainer, module, encoded, batch, 0, 1)  # the training notes are not scored
+        gatherer.on_test_batch_end(trainer, module, encoded, batch, 0, 0)
+        gatherer.on_test_batch_end(trainer, module, encoded, batch, 0, 1)  # the training notes are not scored
         callback.on_test_epoch_end(trainer, module)
     else:
-        callback.on_validation_batch_end(trainer, module, encoded, batch, 0)
+        gatherer.on_validation_batch_end(trainer, module, encoded, batch, 0)
         callback.on_validation_epoch_end(trainer, module)
     return x, encoded
 
@@ -193,9 +217,9 @@ def test_swaps_are_judged_by_the_classifiers(
     right = {"pitch": 0, "instrument": 0}
     for i, j in everything.T.tolist():
         frame = module.decode(encoded.mu[i : i + 1], encoded.c[j : j + 1])
-        heard = {label: int(classifiers[label].posterior(frame).argmax()) for label in right}
-        right["pitch"] += heard["pitch"] == (j + 1) % K  # the training notes' pitch is their category and one
-        right["instrument"] += heard["instrument"] == i % 3
+        predicted = {label: int(classifiers[label].posterior(frame).argmax()) for label in right}
+        right["pitch"] += predicted["pitch"] == (j + 1) % K  # the training notes' pitch is their category and one
+        right["instrument"] += predicted["instrument"] == i % 3
     for label, count in right.items():
         assert module.logged[f"honest/swap_{label}"] == pytest.approx(100 * count / 1600, abs=0.1)
 
@@ -206,7 +230,7 @@ def test_an_epoch_measures_fewer_timbres_and_repeats(tmp_path: Path, classifiers
     first, second = Recorder(), Recorder()
     for module in (first, second):
         torch.set_rng_state(state)
-        measured(GenerationMetrics(tmp_path, timbres_each_epoch=2), module, test=False)
+        measured(GenerationMetrics(tmp_path), module, test=False)
     assert first.logged == second.logged
     assert first.logged.keys() == {"val/fid_recon", "val/fid_rand", "val/cds"}
 
@@ -227,12 +251,15 @@ def test_an_epoch_is_measured_in_the_precision_of_the_training(
 
 def test_other_notes_are_not_taken_for_the_last_ones(tmp_path: Path, classifiers: dict[str, NoteClassifier]) -> None:
     torch.manual_seed(4)
-    callback, module, trainer = GenerationMetrics(tmp_path), Recorder(), at_epoch(0)
+    callback, module = GenerationMetrics(tmp_path), Recorder()
     x, encoded = measured(callback, module, test=False)
     features = classifiers["instrument"].features
     for frames in (x, torch.tanh(torch.randn_like(x))):  # the features of the real notes are kept between epochs
-        callback.on_validation_batch_end(trainer, module, encoded, SimpleNamespace(x=frames), 0)  # type: ignore[arg-type]
-        callback.on_validation_epoch_end(trainer, module)  # type: ignore[arg-type]
+        gatherer = NoteGatherer()
+        trainer, labels = at_epoch(0, callbacks=[gatherer]), torch.zeros(40)
+        batch = SimpleNamespace(x=frames, pitch=labels, instrument=labels)
+        gatherer.on_validation_batch_end(trainer, module, encoded, batch, 0)
+        callback.on_validation_epoch_end(trainer, module)
         expected = frechet_distance(features(frames), features(module.decode(encoded.mu, encoded.c)))
         assert module.logged["val/fid_recon"] == pytest.approx(expected, rel=1e-6)
 
@@ -240,6 +267,23 @@ def test_other_notes_are_not_taken_for_the_last_ones(tmp_path: Path, classifiers
 def test_a_missing_classifier_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"pitch\.ckpt: there is no pitch classifier for this data; train it by"):
         measured(GenerationMetrics(tmp_path), Recorder(), test=False)
+
+
+def test_the_log_writes_in_a_fit_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation of a finished run leaves its log; a rank in the environment hinders no fit."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / "metrics.csv").write_text("epoch,val/acc\n0,1\n")
+    log = EpochLog(tmp_path)
+    log.log_hyperparams({"a": 1})
+    log.log_metrics({"epoch": 7, "val/acc": 9.0})
+    log.save()
+    log.finalize("success")
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,val/acc\n0,1\n"
+    log.begin({})
+    log.log_metrics({"epoch": 7, "val/acc": 9.0})
+    log.finalize("success")
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,val/acc\n7,9.0\n"
 
 
 def test_the_log_has_one_row_an_epoch_and_follows_a_checkpoint(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 
 from callbacks import figures
 from callbacks.figures import FrameUnits, waking_epoch
-from callbacks.run_figures import RunFigures, choose_categories, choose_seeds, frame_units
+from callbacks.gathered_notes import NoteGatherer
+from callbacks.run_figures import RunFigures, choose_categories, choose_examples, frame_units
 from datamodules.note_pairs import NotePairs
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
+from metrics.category_mapping import matched_accuracy
 
 F_MELS = 64
 UNITS = FrameUnits(np.geomspace(60, 11_000, F_MELS), 120.0)
@@ -111,13 +113,40 @@ def test_the_matrix_is_diagonal_where_categories_are_renamed_pitches() -> None:
     renamed = (pitches * 7 + 3) % 20
     wrong = pitches.copy()
     wrong[:30] = (wrong[:30] + 12) % 20  # the first half of the scored notes lies elsewhere
-    figure = figures.draw_pitch_matrix((renamed, pitches), ((wrong * 7 + 3) % 20, pitches), 20, 60)
+    fitted, notes = ((renamed, pitches), ((wrong * 7 + 3) % 20, pitches))
+    figure = figures.draw_pitch_matrix(tensors(*fitted), tensors(*notes), 20, 60)
     training, scored = figure.axes[:2]
     assert training.get_title() == "60 training notes: 100.0 % on the diagonal"
     assert scored.get_title() == "60 scored notes: 50.0 % on the diagonal"
-    assert np.ma.filled(training.images[0].get_array(), 0).tolist() == (100 * np.eye(20)).tolist()
+    assert np.ma.filled(training.images[0].get_array(), 0)[1:].tolist() == (100 * np.eye(20)).tolist()
     assert training.get_xlabel() == "true pitch"
     assert [label.get_text() for label in training.get_xticklabels()] == ["C4", "C5"]
+
+
+def tensors(*labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(labels[0]), torch.from_numpy(labels[1])
+
+
+def test_the_matrix_shows_the_accuracy_of_the_metric() -> None:
+    """Category 2 has no match among the training notes, which have one pitch fewer than the scored ones."""
+    fitted = tensors(np.array([0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 1]))
+    scored = tensors(np.array([0, 1, 2, 2]), np.array([0, 1, 2, 2]))
+    figure = figures.draw_pitch_matrix(fitted, scored, 3, 60)
+    assert matched_accuracy(*scored, *fitted) == 0.5
+    assert figure.axes[1].get_title() == "4 scored notes: 50.0 % on the diagonal"
+    shares = np.ma.filled(figure.axes[1].images[0].get_array(), 0).tolist()
+    assert shares == [[0, 0, 100], [100, 0, 0], [0, 100, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("name", ["Guitar $20_{ vs $200", "[/b]", "$x_{", "_hidden", "<b>&amp;", "100 %\\", "a\nb"])
+def test_marks_in_a_name_are_drawn_as_they_are(name: str, tmp_path: Path) -> None:
+    notes = [(name, 60), (name, 72)]
+    figure = figures.draw_swaps(frames(1, 2), frames(1, 2), frames(1, 2), notes, UNITS)
+    figures.save_figure(figure, tmp_path / "swaps.png")
+    space = figures.draw_timbre_space(np.eye(4), np.zeros(4, int), 60 + np.arange(4), [name])
+    figures.save_figure(space, tmp_path / "space.png")
+    [label] = space.axes[0].get_legend().get_texts()
+    assert label.get_text().replace("\\$", "$") == name.replace("_", " ")
 
 
 @pytest.mark.parametrize(
@@ -161,11 +190,11 @@ def test_the_seeds_of_a_row_have_one_colour_and_rows_have_different_ones() -> No
 def test_seeds_are_of_different_instruments() -> None:
     instruments = [0] * 10 + [1] * 10 + [2] * 2 + [3] * 10
     pitches = [*range(10), *range(10), 5, 6, *range(10)]
-    chosen = choose_seeds(instruments, pitches)
+    chosen = choose_examples(instruments, pitches)
     assert [instruments[note] for note in chosen[:4]] == [0, 1, 2, 3]
     assert len(set(chosen)) == len(chosen) == 6
     assert pitches[chosen[0]] < pitches[chosen[1]]
-    assert choose_seeds([0], [60]) == [0]
+    assert choose_examples([0], [60]) == [0]
 
 
 def test_categories_are_spread_over_the_pitches() -> None:
@@ -189,7 +218,8 @@ def test_stage(small_pairs: NotePairs, tmp_path: Path) -> Callable[..., Path]:
 
     def run(fitted: bool, ckpt_path: str | None) -> Path:
         module = PitchTimbreVAE(n_pitches=small_pairs.n_pitches, width=16).eval()
-        trainer: Any = SimpleNamespace(ckpt_path=ckpt_path, datamodule=small_pairs, loggers=[])
+        gatherer = NoteGatherer()
+        trainer: Any = SimpleNamespace(ckpt_path=ckpt_path, datamodule=small_pairs, loggers=[], callbacks=[gatherer])
         (tmp_path / "metrics.csv").write_text("epoch,train/loss/kl_c,val/acc\n0,0.3,1\n1,2.0,5\n")
         callback = RunFigures(tmp_path, "m6", 0)
         if fitted:
@@ -199,7 +229,7 @@ def test_stage(small_pairs: NotePairs, tmp_path: Path) -> Callable[..., Path]:
             for loader, notes in enumerate((small_pairs.scored, ~small_pairs.scored)):
                 indices = torch.from_numpy(np.flatnonzero(notes))
                 batch = small_pairs.pairs(indices, torch.zeros(len(indices), dtype=torch.long))
-                callback.on_test_batch_end(trainer, module, module.encode(batch.x), batch, 0, loader)
+                gatherer.on_test_batch_end(trainer, module, module.encode(batch.x), batch, 0, loader)
             callback.on_test_epoch_end(trainer, module)
         assert torch.equal(torch.get_rng_state(), before), "drawing takes none of the training's random numbers"
         return tmp_path / "figures"

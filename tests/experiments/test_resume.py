@@ -21,7 +21,7 @@ from lightning import Trainer
 
 from callbacks import checkpoints
 from callbacks.checkpoints import read_checkpoint
-from callbacks.latent_metrics import LatentMetrics
+from callbacks.gathered_notes import NoteGatherer
 from experiments.__main__ import main
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
 
@@ -132,7 +132,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
 ) -> None:
     """Stopped in a step and in a validation; log and record are damaged, and the folder is moved."""
     place, moved = tmp_path / "stopped", tmp_path / "moved"
-    for owner, name, epoch in ((LatentMetrics, "on_train_batch_end", 1), (PitchTimbreVAE, "validation_step", 2)):
+    for owner, name, epoch in ((NoteGatherer, "on_train_batch_end", 1), (PitchTimbreVAE, "validation_step", 2)):
         with pytest.MonkeyPatch.context() as patch:
             stop_once(patch, owner, name, epoch)
             with pytest.raises(PowerCutError):
@@ -156,8 +156,8 @@ def test_a_run_of_two_stages_goes_on_in_either(
     settings = ["--model.axis.epochs", "2", "--data.batch_size", "16", "--data.split.validation_share", "0.25"]
     fit(tmp_path / "whole", *settings, config="m7")
     for owner, name, epoch in (
-        (LatentMetrics, "on_train_batch_end", 1),
-        (LatentMetrics, "on_train_batch_end", 2),
+        (NoteGatherer, "on_train_batch_end", 1),
+        (NoteGatherer, "on_train_batch_end", 2),
         (PitchTimbreVAE, "validation_step", 3),
     ):
         with pytest.MonkeyPatch.context() as patch:

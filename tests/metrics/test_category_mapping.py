@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix
 from torch import Tensor
 
-from metrics.category_mapping import MappedAccuracy, MatchedAccuracy, mapped_accuracy, matched_accuracy
+from metrics.category_mapping import best_matching, mapped_accuracy, matched_accuracy, matched_correctly
 
 LOWEST, K = 24, 82
 
@@ -131,20 +131,9 @@ def test_unusable_labels_are_refused(accuracy, labels, message: str) -> None:  #
         accuracy(*labels)
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
-@pytest.mark.parametrize(
-    ("metric_type", "accuracy"), [(MatchedAccuracy, matched_accuracy), (MappedAccuracy, mapped_accuracy)]
-)
-def test_metric_accumulates_both_sides(metric_type, accuracy) -> None:  # type: ignore[no-untyped-def]
-    scored, fit = random_labels(60, 10, 4), random_labels(300, 10, 5)
-    metric = metric_type()
-    with pytest.raises(ValueError, match="no scored notes"):
-        metric.compute()
-    for categories, pitches in zip(scored[0].split(25), scored[1].split(25), strict=True):
-        metric.update(categories, pitches)
-    assert float(metric.compute()) == pytest.approx(accuracy(*scored))
-    for categories, pitches in zip(fit[0].split(90), fit[1].split(90), strict=True):
-        metric.update(categories, pitches, fit=True)
-    found = metric.compute()
-    assert found.shape == ()
-    assert float(found) == pytest.approx(accuracy(*scored, *fit))
+def test_the_best_matching_is_the_one_that_is_scored() -> None:
+    fit, scored = random_labels(300, 10, 5), random_labels(60, 10, 4)
+    pitch_of = best_matching(*fit)
+    assert len(set(pitch_of.values())) == len(pitch_of)
+    right = [pitch_of.get(c) == p for c, p in zip(*(labels.tolist() for labels in scored), strict=True)]
+    assert matched_correctly(*scored, *fit).tolist() == right

@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from metrics.consistency_diversity import ConsistencyDiversityScore, consistency_diversity_score
+from metrics.consistency_diversity import consistency_diversity_score
 
 
 def distributions(k: int, y: int, seed: int, sharpness: float = 3.0) -> Tensor:
@@ -70,28 +70,3 @@ def test_published_entropies_give_the_published_score() -> None:
 def test_what_is_no_distribution_is_refused(p: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         consistency_diversity_score(p)
-
-
-def test_metric_averages_the_posteriors_of_each_category() -> None:
-    posteriors = distributions(30, 7, 3)
-    categories = torch.arange(30) % 4
-    metric = ConsistencyDiversityScore(n_categories=5, n_classes=7)  # category 4 never comes
-    for p, c in zip(posteriors.split(8), categories.split(8), strict=True):
-        metric.update(p, c)
-    means = torch.stack([posteriors[categories == k].mean(0) for k in range(4)])
-    found = metric.compute()
-    assert found.shape == ()
-    assert float(found) == pytest.approx(consistency_diversity_score(means).score, rel=1e-5)
-
-
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
-def test_metric_refuses_what_does_not_fit() -> None:
-    metric = ConsistencyDiversityScore(n_categories=3, n_classes=7)
-    with pytest.raises(ValueError, match="call update"):
-        metric.compute()
-    with pytest.raises(ValueError, match="raise n_categories"):
-        metric.update(distributions(2, 7, 0), torch.tensor([0, 3]))
-    with pytest.raises(ValueError, match="shapes"):
-        metric.update(distributions(2, 6, 0), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="at least 1"):
-        ConsistencyDiversityScore(0, 7)
