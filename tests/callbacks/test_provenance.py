@@ -67,3 +67,12 @@ def test_a_surrounding_repository_is_not_the_revision(tmp_path: Path) -> None:
     with (copy / "callbacks" / "__init__.py").open("a") as file:
         file.write("# changed\n")
     assert revision_of(copy) == f"{inner}+"
+
+
+def test_what_two_sessions_do_not_compute_alike_is_named() -> None:
+    session = provenance.computed_by()
+    assert provenance.differences(session, {**session, "from": {"epoch": 3}}) == ""
+    changed = {**session, "threads": -1, "versions": {**session["versions"], "torch": "0.1"}}
+    found = provenance.differences(session, changed)
+    assert "threads (-1, before" in found
+    assert "torch (0.1, before" in found

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 
 from callbacks import wandb_run
 from callbacks.figures import save_figure
-from callbacks.wandb_run import WandbRun, summary, wandb_mode
+from callbacks.wandb_run import WandbRun, remove_superseded, summary, wandb_mode
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FACTS = {
@@ -167,6 +168,16 @@ def test_a_resumed_run_keeps_its_id_and_its_axis(offline: None, tmp_path: Path) 
     assert other.version != run_id
     other.finalize("failed")
     assert len(offline_runs(tmp_path)) == 2, "a run of other settings is another run"
+
+
+def test_only_the_own_earlier_attempts_are_removed(tmp_path: Path) -> None:
+    """W&B numbers the folders of one second: `...-ID` and `...-ID-1` are one run, `...-OTHER` is another."""
+    names = ["20261128_051500-abc", "20261128_051500-abc-1", "20261128_051501-abc", "20261128_051500-abcd"]
+    for name in names:
+        (tmp_path / "wandb" / f"offline-run-{name}").mkdir(parents=True)
+    run = SimpleNamespace(id="abc", sync_dir=str(tmp_path / "wandb" / f"offline-run-{names[1]}"))
+    remove_superseded(tmp_path, run)
+    assert [folder.name for folder in offline_runs(tmp_path)] == [f"offline-run-{names[place]}" for place in (1, 3)]
 
 
 class Listener:

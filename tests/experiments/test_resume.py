@@ -149,16 +149,21 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
     assert not leftovers(moved)
 
 
+@pytest.mark.parametrize("more", [[], ["--data.shifts.pairs", "on_the_fly", "--trainer.check_val_every_n_epoch", "2"]])
 def test_a_run_of_two_stages_goes_on_in_either(
-    fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], fit: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Row m7: stopped while the axis of pitch is learned, in the step after it was frozen, and in a validation."""
+    """Row m7: stopped while the axis of pitch is learned, and in the second stage, which the same process had begun.
+
+    The trainer keeps the last value of every term: a row of the second stage once held terms of the first.
+    """
     settings = ["--model.axis.epochs", "2", "--data.batch_size", "16", "--data.split.validation_share", "0.25"]
+    settings += ["--trainer.max_epochs", "6", *more]
     fit(tmp_path / "whole", *settings, config="m7")
     for owner, name, epoch in (
         (NoteGatherer, "on_train_batch_end", 1),
-        (NoteGatherer, "on_train_batch_end", 2),
-        (PitchTimbreVAE, "validation_step", 3),
+        (NoteGatherer, "on_train_batch_end", 4),
+        (PitchTimbreVAE, "validation_step", 5),
     ):
         with pytest.MonkeyPatch.context() as patch:
             stop_once(patch, owner, name, epoch)
@@ -170,6 +175,30 @@ def test_a_run_of_two_stages_goes_on_in_either(
     assert result(tmp_path / "stopped") == result(tmp_path / "whole")
     weights = read_checkpoint(tmp_path / "whole" / "checkpoints" / "last.ckpt")["state_dict"]
     assert weights["candidate_mass"].sum() > 0
+
+
+@pytest.mark.parametrize("ends", ["max_steps", "averaged weights"])
+def test_a_run_that_has_only_its_last_scores_to_take_finds_the_same(
+    ends: str, fit: Callable[..., None], home: Path, tmp_path: Path
+) -> None:
+    """Killed after its last epoch: what the trainer does at a training's end, it does not do again."""
+    settings = ["--trainer.max_steps", "5"]
+    if ends == "averaged weights":
+        callbacks = yaml.safe_load(Path(callbacks_config(tmp_path / "averaged.yaml")).read_text())
+        averaging = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.5}}
+        callbacks["trainer"]["callbacks"].insert(2, averaging)
+        (tmp_path / "averaged.yaml").write_text(yaml.safe_dump(callbacks))
+        settings = ["--config", str(tmp_path / "averaged.yaml")]
+    fit(tmp_path / "run", *settings)
+    first = result(tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    fit(tmp_path / "run", *settings)
+    assert result(tmp_path / "run") == first
+    sessions = json.loads((tmp_path / "run" / "run.json").read_text())["sessions"]
+    assert [session["from"] and session["from"]["checkpoint"] for session in sessions] == [
+        None,
+        "checkpoints/last.ckpt",
+    ]
 
 
 def test_a_run_that_had_stopped_early_trains_no_further(
