@@ -7,6 +7,7 @@ before, should only the driver be killed, and not after.
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from datamodules.atomic_files import replacing
-from experiments.reporting.cell_files import read_metrics
+from datamodules.atomic_files import read_json, regular_file, replacing
+from experiments.reporting.cell_files import is_number, read_metrics
 
 POLL_S = 0.2
 _claims: list[FileLock] = []
@@ -65,18 +66,18 @@ class Cell:
     def epoch(self) -> int:
         """How many epochs the cell has logged."""
         try:
-            with (self.run_dir / "metrics.csv").open("rb") as file:
+            with regular_file(self.run_dir / "metrics.csv").open("rb") as file:
                 column = file.readline().decode().strip().split(",").index("epoch")
                 file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - 8192))
                 last = file.read().decode().rstrip().rpartition("\n")[2]
-            return min(self.epochs, 1 + int(float(last.split(",")[column])))
-        except (OSError, ValueError, IndexError):
+            return max(0, min(self.epochs, 1 + int(float(last.split(",")[column]))))
+        except (OSError, ValueError, IndexError, OverflowError):
             return 0  # not begun, or caught in the middle of a write
 
     def left_by_others(self) -> list[Path]:
         """The files in the cell's folder that were made with another key."""
         claim = self.run_dir / "grid_key"
-        if not self.run_dir.is_dir() or (claim.exists() and claim.read_text() == self.key):
+        if not self.run_dir.is_dir() or (claim.is_file() and claim.read_bytes() == self.key.encode()):
             return []
         return [file for file in self.run_dir.iterdir() if file.name != "older" and not file.name.endswith(".lock")]
 
@@ -134,9 +135,12 @@ class Outcome:
 def kept_outcome(cell: Cell) -> Outcome | None:
     """What the last process of a cell came to, as `Outcome.keep` wrote it."""
     try:
-        return Outcome(cell, **json.loads(cell.outcome_file.read_text()))
-    except (OSError, ValueError, TypeError):
+        found = Outcome(cell, **read_json(cell.outcome_file))
+    except TypeError:
         return None
+    seconds, texts = (found.wall_s, found.training_s), (found.state, found.reason)
+    numbers = all(is_number(value) and math.isfinite(value) for value in seconds)
+    return found if numbers and all(isinstance(text, str) for text in texts) else None
 
 
 def claim_cell(cell: Cell, wait_for_it: bool) -> str:

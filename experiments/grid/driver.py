@@ -31,8 +31,10 @@ from experiments.grid.progress import GridProgress, tail, training_share
 from experiments.grid.settings import BadInputError, GridSettings, check, parse
 from experiments.grid.workers import ATTEMPTS, Shared, Workers, cell_environment, ray_workers, run_cell, threads
 from experiments.paths import ROOT
+from experiments.reporting.cells import read_cells
 from experiments.reporting.grid_files import write_tables
 from experiments.reporting.plots import draw_figures
+from experiments.reporting.table import print_table
 
 
 def _modules() -> tuple[str, ...]:
@@ -198,10 +200,10 @@ class Grid:
     def _show_table(self, done: int) -> None:
         """Write the table of the finished cells, and print it where it is whole."""
         if done:
-            text = write_tables(self.settings.out)
+            write_tables(self.settings.out)
             draw_figures(self.settings.out)
             if self.settings.index is None and not self.signal:
-                print(text)
+                print_table(read_cells(self.settings.out), self.settings.rows)
                 self._publish()
             print(f"table: {self.settings.out / 'table.md'}, table.csv, claims.md, claims.csv, table.png, curves.png")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from experiments.config_files import with_bases
+from experiments.config_files import arranged, with_bases
 from experiments.grid.cells import Cell
 from experiments.grid.settings import BadInputError, GridSettings
 from experiments.paths import CONFIGS, ROOT
@@ -29,17 +31,44 @@ def code_files() -> list[Path]:
 
 
 def check_rows(settings: GridSettings) -> None:
-    """Refuse rows or data whose configuration, or code, cannot be read, before any cell is started.
+    """Refuse rows, data and arguments of fits that would fail, before any cell is started.
 
     Raises:
-        BadInputError: it names the file.
+        BadInputError: it names the row and the setting, or the file.
     """
     try:
-        list_cells(settings, data_hash="")
+        for cell in list_cells(settings, data_hash="")[: len(settings.rows)]:
+            try:
+                arguments = arranged(fit_arguments(settings, cell)[1:])
+            except ValueError as error:
+                raise ValueError(f"row {cell.row}: {error}") from error
+            axis, epochs = (_number(arguments, name) for name in ("model.axis.epochs", "trainer.max_epochs"))
+            if epochs and axis >= epochs:
+                raise ValueError(
+                    f"row {cell.row}: model.axis.epochs is {axis:g} and trainer.max_epochs {epochs:g}: nothing but the "
+                    "axis of pitch would be learned; raise --epochs, or train that row by itself with a shorter axis: "
+                    "-- --model.axis.epochs N"
+                )
     except SyntaxError as error:
         raise BadInputError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     except ValueError as error:
         raise BadInputError(str(error)) from error
+
+
+def _number(arguments: Sequence[str], name: str) -> float:
+    """The number that a setting of checked arguments has; 0 where it is not there or is no number."""
+    found: Any = 0
+    keys = name.split(".")
+    for argument in arguments:
+        if argument.startswith(f"--{name}="):
+            found = yaml.safe_load(argument.partition("=")[2])
+        elif not argument.startswith("--"):
+            below: Any = yaml.safe_load(argument)
+            for key in keys:
+                below = below.get(key) if isinstance(below, dict) else None
+                below = below["init_args"] if isinstance(below, dict) and "init_args" in below else below
+            found = found if below is None else below
+    return float(found) if isinstance(found, int | float) else 0.0
 
 
 def list_cells(settings: GridSettings, data_hash: str) -> list[Cell]:

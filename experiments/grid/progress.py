@@ -10,13 +10,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from datamodules.atomic_files import regular_file
 from experiments.grid.cells import Cell, Outcome, kept_outcome
 from experiments.reporting.grid_files import write_tables
 
 LOG_LINES = 15
 LOOK_S = 1.0
+TRAINING_SHARE = 0.8
+"""Of a cell's time, until a first cell has ended and shows it: the rest is start-up and scoring."""
 
 
 class GridProgress(AbstractContextManager["GridProgress"]):
@@ -36,7 +39,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         self._console = Console(soft_wrap=True, highlight=False, emoji=False)
         self._done: set[str] = set()
         self._seen: dict[str, int] = {}
-        self._first = 0
+        self._first = self._wall_s = self._training_s = 0.0
         self._started = time.monotonic()
         self._bar: Progress | None = None
         self._closed = threading.Event()
@@ -46,14 +49,13 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         """Say what is to be done and open the bar."""
         self._done = {cell.name for cell in self._cells if cell.finished()}
         self._seen = {cell.name: _changed(cell.outcome_file) for cell in self._cells}
-        self._first = self._epochs()
+        self._first = self._work()
         self.say(f"{len(self._cells)} cells, {len(self._done)} of them finished before; {self._workers}")
         if self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
-            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-            # The speed is averaged over minutes: cells start, are scored at their end, and stop early.
-            self._bar = Progress(*columns, *times, console=self._console, speed_estimate_period=900)
-            self._bar.add_task("grid", total=self._total, completed=self._first)
+            times = (TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+            self._bar = Progress(*columns, *times, console=self._console)
+            self._bar.add_task("grid", total=self._total, completed=self._epochs(), left="")
             self._bar.start()
         self._watch.start()
         return self
@@ -85,7 +87,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
             except OSError as error:  # it is written again at the next cell and at the end
                 self.say(f"the table could not be written: {error}")
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._epochs())
+            self._bar.update(self._bar.task_ids[0], completed=self._epochs(), left=self._left())
 
     def _news(self, cell: Cell) -> Outcome | None:
         """The cell's outcome if it is a new one."""
@@ -100,6 +102,8 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         cell = outcome.cell
         if outcome.state == "finished":
             self._done.add(cell.name)
+            self._wall_s += outcome.wall_s
+            self._training_s += min(outcome.training_s, outcome.wall_s)
         reason = f" ({outcome.reason})" if outcome.reason else ""
         self.say(
             f"[{len(self._done)}/{len(self._cells)}] {cell.name}: {outcome.state}{reason} in {in_words(outcome.wall_s)}"
@@ -112,9 +116,20 @@ class GridProgress(AbstractContextManager["GridProgress"]):
 
     def _times(self) -> str:
         """The time since the start, and the time left at the mean speed since then."""
-        elapsed, done = time.monotonic() - self._started, self._epochs()
-        left = elapsed * (self._total - done) / max(1, done - self._first)
-        return f"{in_words(elapsed)} elapsed, about {in_words(left)} left"
+        return f"{in_words(time.monotonic() - self._started)} elapsed, {self._left()}"
+
+    def _work(self) -> float:
+        """The work done, in epochs: a running cell has its scoring before it still, which takes time too."""
+        epochs, share = self._epochs(), self._training_s / self._wall_s if self._wall_s else TRAINING_SHARE
+        ended = sum(cell.epochs for cell in self._cells if cell.name in self._done)
+        return ended + share * (epochs - ended)
+
+    def _left(self) -> str:
+        """The time left, training and scoring, at the mean speed since the start."""
+        elapsed, done = time.monotonic() - self._started, self._work()
+        if done <= self._first:
+            return "time left: not known yet"
+        return f"about {in_words(elapsed * (self._total - done) / (done - self._first))} left"
 
 
 def _changed(file: Path) -> int:
@@ -135,9 +150,9 @@ def training_share(outcomes: Sequence[Outcome], jobs: int, wall_s: float) -> str
 def tail(log: Path) -> str:
     """The last lines of a log."""
     try:
-        with log.open(errors="replace") as file:
+        with regular_file(log).open(errors="replace") as file:
             return "".join(f"    {line}" for line in deque(file, LOG_LINES)).rstrip()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"    {error}"
 
 

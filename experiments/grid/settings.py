@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from experiments.known_settings import nearest
 from experiments.paths import CONFIGS
 from experiments.reporting.cell_files import PUBLISHED_ROWS
 
@@ -92,12 +93,15 @@ def check(settings: GridSettings) -> None:
     known = known_rows()
     unknown = [row for row in settings.rows if settings.variant(row).of not in known]
     if unknown or not settings.rows:
-        raise BadInputError(f"unknown row {', '.join(unknown) or '(none given)'}; known rows: {' '.join(known)}")
+        close = nearest(unknown[0], known) if unknown else ""
+        raise BadInputError(
+            f"unknown row {', '.join(map(repr, unknown)) or '(none given)'}{close}; known rows: {' '.join(known)}"
+        )
     least = {"seeds": 1, "folds": 2, "epochs": 1, "jobs": 1}
     for name, number in ((name, getattr(settings, name)) for name in least):
         if isinstance(number, int) and number < least[name]:
             raise BadInputError(f"{name} is {number}; it must be at least {least[name]}")
-    if settings.folds and (given := [word for word in settings.extra if word.startswith("--data.split.fold")]):
+    if settings.folds and (given := [name for name in settings.extra if name.startswith("--data.split.fold")]):
         raise BadInputError(f"{given[0]}: the grid sets it, as folds is {settings.folds}; leave one of the two out")
     if isinstance(settings.jobs, str) and find_spec("ray") is None:
         raise BadInputError(f"jobs is {settings.jobs}: it needs Ray: pip install 'pitch-timbre[ray]'")

@@ -163,7 +163,7 @@ def _outcome(cell: Cell, ended: Ended, wall_s: float) -> Outcome:
         return Outcome(cell, ended.result)
     if ended.status == 0 and cell.finished():
         metrics = read_metrics(cell.run_dir / "metrics.json") or {}
-        return Outcome(cell, "finished", wall_s, float(metrics.get("train_s") or 0)).keep()
+        return Outcome(cell, "finished", wall_s, metrics.get("train_s", 0.0)).keep()
     # A shell's way to say it, which Lightning and the command line have too: 128 + the signal.
     number = -ended.status if ended.status < 0 else ended.status - EXIT_SIGNAL
     if number in set(signal.Signals):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from experiments.reporting.cell_files import row_label, row_order
-from experiments.reporting.markdown import NOT_THERE, aligned
+from experiments.reporting.markdown import NOT_THERE, aligned, escaped
 from experiments.reporting.statistics import HONEST_ACC, RowScores
 
 SEMITONES = 12
@@ -45,7 +45,7 @@ def octave(group: str) -> tuple[int, str]:
 
 def instrument(group: str) -> tuple[int, str]:
     """The instrument of a group of notes, to sort by and to show."""
-    return 0, group.rpartition(" ")[0]
+    return 0, escaped(group.rpartition(" ")[0])
 
 
 def _table(rows: Mapping[str, RowScores], heading: str, of: Callable[[str], tuple[int, str]]) -> list[str]:

@@ -11,7 +11,7 @@ from experiments.reporting import claims, claims_text, error_breakdown
 from experiments.reporting.cells import read_cells
 from experiments.reporting.plots import draw_figures
 from experiments.reporting.statistics import grid_rows, paper_rows
-from experiments.reporting.table import aggregated, header, render
+from experiments.reporting.table import aggregated, header, print_table, render
 
 
 def write_tables(out: Path) -> str:
@@ -49,14 +49,24 @@ def rewrite(out: Path) -> str:
     return text
 
 
+def grid_folder(command: str, about: str | None, argv: list[str] | None) -> Path:
+    """The folder that a command's arguments name, as ``runs/table`` or ``--out runs/table``."""
+    parser = argparse.ArgumentParser(prog=f"python -m experiments {command}", description=about, allow_abbrev=False)
+    parser.add_argument("folder", nargs="?", type=Path, help="the grid's folder; default: runs/table")
+    parser.add_argument("--out", type=Path, default=Path("runs/table"), help="the same")
+    arguments = parser.parse_args(argv)
+    return Path(arguments.folder or arguments.out)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Print a grid's table again, and rewrite its files (`python -m experiments table --out runs/table`)."""
-    parser = argparse.ArgumentParser(prog="python -m experiments table", description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/table"), help="the grid's folder")
-    out = parser.parse_args(argv).out
+    """Print a grid's table again, and rewrite its files: table.md, table.csv, claims.md, claims.csv and pictures."""
+    out = grid_folder("table", main.__doc__, argv)
     try:
-        print(rewrite(out))
-    except OSError as error:
+        rewrite(out)
+        cells = read_cells(out)
+        print_table(cells, sorted(set(cells["row"])))
+        print(f"table: {out / 'table.md'}")
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

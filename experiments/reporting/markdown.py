@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 NOT_THERE = "–"  # noqa: RUF001 (an en dash: an empty cell)
+
+
+# Backslashes first; "<" and "&" begin HTML, "[" a link, "~" and "$" what some readers of Markdown know.
+_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_[]|~$#!"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
+
+
+def escaped(text: str) -> str:
+    """A name from the data (an instrument, a source, a machine), to stand in Markdown as it is, on one line."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return re.sub(r"(?<=\w)\\_(?=\w)", "_", " ".join(shown.split()).translate(_MARKS))
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

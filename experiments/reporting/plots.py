@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from callbacks import figures
+from datamodules.atomic_files import regular_file
 from experiments.reporting.cell_files import row_label, row_order
 from experiments.reporting.cells import over_folds, published_scores, read_cells, selected, spreads
 from experiments.reporting.columns import PUBLISHED_METRICS, Spread
@@ -55,10 +56,10 @@ def _read_curves(out: Path) -> dict[str, list[pd.DataFrame]]:
     curves: dict[str, list[pd.DataFrame]] = {}
     for file in sorted(out.glob("*/seed_*/metrics.csv"), key=lambda file: (len(file.parent.name), file)):
         try:
-            content = pd.read_csv(file)
+            content = pd.read_csv(regular_file(file)).apply(pd.to_numeric, errors="coerce")
         except (OSError, ValueError):
             continue
-        if "epoch" in content:
+        if "epoch" in content and content["epoch"].notna().any():
             curves.setdefault(file.parents[1].name, []).append(content)
     return curves
 
@@ -73,9 +74,13 @@ def draw_table(cells: pd.DataFrame) -> Figure:
     here, paper = (spreads(of, PUBLISHED_METRICS) for of in (scores, published))
     each = over_folds(scores)
     rows = [row for row in row_order(here) if row in here or row in paper]
-    figure = Figure(figsize=(14, 2.1 + 0.62 * len(rows)), layout="constrained")  # whatever the length of a row's name
-    grid = figure.subplots(2, 4, sharey=True)
-    for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=True):
+    columns = -(-len(PUBLISHED_METRICS) // 2)
+    size = (3.5 * columns, 2.1 + 0.62 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")  # whatever the length of a row's name
+    grid = figure.subplots(2, columns, sharey=True)
+    for axes in grid.flat[len(PUBLISHED_METRICS) :]:
+        axes.set_axis_off()
+    for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=False):
         for place, row in enumerate(rows):
             if metric.name in here.get(row, {}):
                 seeds = each.loc[each["row"] == row, metric.name]
@@ -83,7 +88,7 @@ def draw_table(cells: pd.DataFrame) -> Figure:
                 axes.plot(
                     seeds, [place - 0.16] * len(seeds), "|", color=figures.BLUE, markersize=9, label="here: seeds"
                 )
-            if row in paper:
+            if metric.name in paper.get(row, {}):
                 _draw_spread(
                     axes, paper[row][metric.name], place + 0.16, figures.ORANGE, "D", "paper: mean ± deviation"
                 )

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from datamodules.atomic_files import regular_file
 from experiments.reporting.cell_files import row_label
 from experiments.reporting.cells import published_scores, selected
 from experiments.reporting.columns import PERCENT, PUBLISHED_METRICS, Metric
@@ -166,8 +167,8 @@ def _with_notes(folder: Path, row: RowScores) -> RowScores:
 def read_notes(file: Path) -> Notes | None:
     """The outcomes of single notes that a cell left; ``None`` where there are none or they cannot be read."""
     try:
-        table = pd.read_csv(file, dtype={"note_id": str}).sort_values("note_id")
-        groups = table["instrument"].astype(str) + " " + table["midi"].astype(str)
+        table = pd.read_csv(regular_file(file), dtype={"note_id": str}, keep_default_na=False).sort_values("note_id")
+        groups = table["instrument"].astype(str) + " " + table["midi"].astype(int).astype(str)
         shares = _shares(table)
     except (OSError, ValueError, KeyError):
         return None
@@ -179,7 +180,11 @@ def _shares(table: pd.DataFrame) -> dict[str, pd.Series]:
     """Metric -> each note's share in it, in [%], of the metrics whose columns are there."""
     columns = {name: f"published_{name}" for name in ("pitch", "instrument", "acc", "pm")}
     columns[HONEST_ACC.name] = "honest_acc"
-    shares = {name: 100.0 * pd.to_numeric(table[column]) for name, column in columns.items() if column in table}
+    shares = {
+        name: 100.0 * pd.to_numeric(table[column], errors="coerce")
+        for name, column in columns.items()
+        if column in table
+    }
     if {"pitch", "instrument"} <= shares.keys():
         shares["combine"] = (shares["instrument"] + 100 - shares["pitch"]) / 2
     return shares

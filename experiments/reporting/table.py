@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import rich.box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from experiments.reporting.cell_files import row_label, row_order
 from experiments.reporting.cells import over_folds, published_scores, selected, spreads
@@ -19,7 +25,10 @@ from experiments.reporting.columns import (
     Spread,
     Spreads,
 )
-from experiments.reporting.markdown import NOT_THERE, aligned
+from experiments.reporting.markdown import NOT_THERE, aligned, escaped
+
+WIDTH_OF_A_FILE = 160
+"""Letters of a line where the output is not a terminal."""
 
 
 def aggregated(cells: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +131,7 @@ def header(cells: pd.DataFrame) -> list[str]:
     facts = ["fold", "data", "data_hash", "evaluator_fingerprint", "machine", "precision", "epochs", "wall_s"]
     runs = cells.reindex(columns=[*cells.columns.difference(facts), *facts])
     runs = runs.drop_duplicates(["row", "seed", "fold"])
-    data = sorted({f"{name} ({key})" for name, key in zip(runs["data"], runs["data_hash"], strict=True)})
+    data = sorted({escaped(f"{name} ({key})") for name, key in zip(runs["data"], runs["data_hash"], strict=True)})
     alike = runs.groupby("fold", dropna=False)  # each fold has its own notes, and classifiers
     epochs = (runs["epochs"].min(), runs["epochs"].max())
     hours = runs["wall_s"].sum() / 3600
@@ -145,7 +154,7 @@ def header(cells: pd.DataFrame) -> list[str]:
 
 
 def _named(values: pd.Series) -> str:
-    return "; ".join(sorted({str(value) for value in values}))
+    return "; ".join(sorted({escaped(str(value)) for value in values}))
 
 
 def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[str]:
@@ -153,18 +162,51 @@ def markdown(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[
     return aligned(table_lines(metrics, sources))
 
 
-def table_lines(metrics: Sequence[Metric], sources: Mapping[str, Spreads]) -> list[list[str]]:
+def print_table(cells: pd.DataFrame, rows: Sequence[str]) -> None:
+    """Print the tables of some rows, as wide as the terminal; a single seed without a deviation.
+
+    Args:
+        cells: the finished cells, as `experiments.reporting.cells.read_cells` gives them.
+        rows: the rows that are shown.
+    """
+    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+    console.print("\n".join(header(cells)), markup=False)
+    for title, protocol, metrics in (
+        ("Published protocol, best checkpoint", "published", PUBLISHED_METRICS),
+        ("Honest protocol, best checkpoint", "honest", HONEST_METRICS),
+    ):
+        sources = {"here": spreads(selected(cells, protocol, "best"), metrics)}
+        if protocol == "published":
+            sources["paper"] = spreads(published_scores(), metrics)
+        heading, *lines = table_lines(metrics, sources, rows)
+        # A terminal that has no other letters than ASCII's gets a frame of those.
+        box = rich.box.SIMPLE_HEAD if console.encoding.startswith("utf") else rich.box.ASCII
+        table = Table(title=title, title_justify="left", box=box, padding=(0, 1, 0, 0))
+        for position, name in enumerate(heading):
+            table.add_column(Text(name), justify="left" if position < 2 else "right", no_wrap=position == 0)
+        for line in lines:
+            plain = [re.sub(r" ± [0.]+", "", cell) if line[2] == "1" else cell for cell in line]
+            table.add_row(*(Text(cell.strip("*"), "bold" if cell.startswith("**") else "") for cell in plain))
+        console.print(table)
+
+
+def table_lines(
+    metrics: Sequence[Metric], sources: Mapping[str, Spreads], rows: Sequence[str] | None = None
+) -> list[list[str]]:
     """The heading and the lines of a table: for each row one line a source, for each metric one column.
 
     Args:
         metrics: the columns; those that no row has are left out, unless no row has any.
         sources: name of the source (here, paper) -> its spreads.
+        rows: the rows that are shown; ``None``: all.
     """
     known = {name for found in sources.values() for row in found.values() for name in row}
     columns = [metric for metric in metrics if metric.name in known or not known]
     best = {source: _best(found, columns) for source, found in sources.items()}
     lines = [["Row", "", "Seeds", *(metric.heading for metric in columns)]]
     for row in row_order(row for found in sources.values() for row in found):
+        if rows is not None and row not in rows:
+            continue
         for position, (source, found) in enumerate(sources.items()):
             scores = found.get(row, {})
             if not scores and (position or len(sources) == 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -16,7 +15,7 @@ from experiments.reporting.cells import published_scores, read_cells, selected, 
 from experiments.reporting.claims import judge
 from experiments.reporting.claims_text import brief_lines
 from experiments.reporting.columns import HONEST_GENERATION, HONEST_METRICS, PUBLISHED_METRICS, Spreads
-from experiments.reporting.grid_files import rewrite
+from experiments.reporting.grid_files import grid_folder, rewrite
 from experiments.reporting.statistics import grid_rows, paper_rows
 from experiments.reporting.table import aggregated, table_lines
 
@@ -104,9 +103,7 @@ def _means(found: Spreads, protocol: str) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> int:
     """Write a grid's table and pictures again, and put them into W&B."""
-    parser = argparse.ArgumentParser(prog="python -m experiments report", description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/table"), help="the grid's folder")
-    out = parser.parse_args(argv).out
+    out = grid_folder("report", main.__doc__, argv)
     try:
         rewrite(out)
         publish(out)

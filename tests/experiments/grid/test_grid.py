@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from experiments.grid import driver, keys, processes, progress, workers
-from experiments.grid.cells import Cell, Outcome
+from experiments.grid.cells import Cell, Outcome, kept_outcome
 from experiments.grid.driver import run_grid
 from experiments.grid.keys import cell_key, fit_arguments, list_cells
 from experiments.grid.processes import Program
@@ -341,9 +341,13 @@ def test_the_default_grid_is_the_published_table() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--rows", "m6", "m77", "smoke"], "unknown row m77, smoke; known rows: b sharp m0"),
-        (["--rows", "../m6"], "unknown row ../m6"),
-        (["--rows", "classifier_pitch"], "unknown row classifier_pitch"),
+        (["--rows", "m6", "m77", "smoke"], "unknown row 'm77', 'smoke'; did you mean m7?; known rows: b sharp m0"),
+        (["--rows", "../m6"], "unknown row '../m6'"),
+        (["--rows", "classifier_pitch"], "unknown row 'classifier_pitch'"),
+        (["--rows", "1e3"], "unknown row '1e3'"),
+        (["--rows", "m7_com"], "did you mean m7_comb?"),
+        (["--rows", "b", "m7", "--epochs", "20"], "row m7: model.axis.epochs is 60 and trainer.max_epochs 20"),
+        (["--rows", "b", "--", "--model.learning_rat", "1"], "row b: "),
         (["--seeds", "two"], "--seeds: 'two' is not a whole number"),
         (["--jobs", "1.5"], "--jobs: '1.5' is not a whole number"),
         (["--jobs", "0"], "jobs is 0"),
@@ -376,3 +380,47 @@ def test_the_share_of_training_is_told() -> None:
     cell = Cell("m6", 0, Path("nowhere"), epochs=10, key="")
     outcomes = [Outcome(cell, "finished", 100.0, 95.0), Outcome(cell, "finished", 95.0, 85.0)]
     assert progress.training_share(outcomes, 2, 100.0) == "90 % of the time of 2 workers (1 min 40 s) was training"
+
+
+def test_the_time_left_counts_the_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [Cell("m6", seed, tmp_path / str(seed), epochs=10, key="") for seed in range(2)]
+    shown = progress.GridProgress(cells, "1 at a time", tmp_path)
+    shown._started = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 100.0)
+    shown._tell(Outcome(cells[0], "finished", 100.0, 50.0))
+    assert "about 1 min 40 s left" in shown._times()
+    cells[1].run_dir.mkdir()
+    (cells[1].run_dir / "metrics.csv").write_text("epoch\n9\n")
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 150.0)
+    assert "about 50 s left" in shown._times(), "all epochs are trained, half of the time is still to come"
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "{", '{"state": 3}', '{"state": "lost", "wall_s": NaN}', '{"state": "lost", "odd": 1}']
+)
+def test_an_odd_outcome_is_none(content: str, tmp_path: Path) -> None:
+    cell = Cell("m6", 0, tmp_path, epochs=10, key="")
+    cell.outcome_file.write_text(content)
+    assert kept_outcome(cell) is None
+    assert kept_outcome(replace(cell, run_dir=tmp_path / "nowhere")) is None
+    assert Outcome(cell, "lost", 3.0, reason="why").keep() == kept_outcome(cell)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe,epoch\n1,2\n", b"epoch\nnan\n", b"epoch\ninf\n", b"epoch\n-9\n", b"a\n1\n"]
+)
+def test_an_odd_log_shows_no_epoch(content: bytes, tmp_path: Path) -> None:
+    cell = Cell("m6", 0, tmp_path, epochs=10, key="key")
+    (tmp_path / "metrics.csv").write_bytes(content)
+    assert cell.epoch() == 0
+
+
+def test_fifos_in_a_cells_folder_are_not_opened(tmp_path: Path) -> None:
+    cell = Cell("m6", 0, tmp_path, epochs=10, key="key")
+    for name in ("metrics.json", "metrics.csv", "outcome.json", "grid_key", "log.txt"):
+        os.mkfifo(tmp_path / name)
+    assert not cell.finished()
+    assert cell.epoch() == 0
+    assert kept_outcome(cell) is None
+    assert len(cell.left_by_others()) == 5
+    assert "log.txt" in progress.tail(cell.log)

@@ -3,21 +3,27 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import re
 import shutil
 import statistics
+from html import unescape
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from experiments.reporting import cells as cell_frames
+from experiments.reporting import claims, plots, table, wandb_report
+from experiments.reporting import statistics as statistics_module
 from experiments.reporting.cell_files import PUBLISHED_ROWS
 from experiments.reporting.cells import published_scores, read_cells, selected, spreads
-from experiments.reporting.columns import PUBLISHED_METRICS
+from experiments.reporting.columns import PUBLISHED_METRICS, Metric
 from experiments.reporting.grid_files import main, write_tables
 from experiments.reporting.plots import draw_curves, draw_table
-from experiments.reporting.table import render
+from experiments.reporting.table import print_table, render
 
 REFERENCE = Path(cell_frames.__file__).with_name("published.csv")
 
@@ -224,10 +230,112 @@ def test_curves(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_table_again(published_grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(published_grid)]) == 0
-    assert "## Claims" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "13.8 ± 1.1" in printed, "as in table.md"
+    assert max(map(len, printed.splitlines())) <= 160
+    assert main([str(published_grid)]) == 0, "the folder may stand by itself"
     assert (published_grid / "table.md").exists()
 
 
 def test_a_folder_without_cells_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_terminal_shows_the_rows_that_were_asked_for(
+    published_grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(1, 5):
+        shutil.rmtree(published_grid / "m6" / f"seed_{seed}")
+    print_table(read_cells(published_grid), ["b", "m6"])
+    printed = capsys.readouterr().out
+    rows = [line.split()[0] for line in printed.splitlines() if " here " in line]
+    assert rows == ["b", "M6"] * 2, "in both protocols"
+    [ours, *_] = [line for line in printed.splitlines() if line.strip().startswith("M6") and "here" in line]
+    assert "±" not in ours, "a single seed has no deviation"
+    assert "14.18" in ours
+
+
+def test_a_ninth_published_column_breaks_nothing(published_grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ninth = (*PUBLISHED_METRICS, Metric("purity", "Purity", "max", "[%]"))
+    for module in (claims, plots, statistics_module, table, wandb_report):
+        if hasattr(module, "PUBLISHED_METRICS"):
+            monkeypatch.setattr(module, "PUBLISHED_METRICS", ninth)
+    for file in published_grid.glob("m6/*/metrics.json"):
+        content = json.loads(file.read_text())
+        content["best"]["published"]["purity"] = 61.5
+        file.write_text(json.dumps(content))
+    text = write_tables(published_grid)
+    assert "Purity ↑" in text
+    assert "61.5 ± 0.0" in text
+    titles = [axes.get_title() for axes in draw_table(read_cells(published_grid)).axes]
+    assert "Purity ↑" in titles
+
+
+MARKS = ["Trumpet [/b]", "Guitar $20_{x", "a|b", "<b>bold</b>", "two\nlines", "NA", "nan", "*star*", "`code`"]
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_names_from_the_data_stand_as_they_are(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_cell(tmp_path, "m6", 0, data=name)
+    notes = pd.DataFrame({"note_id": ["NA", "y"], "instrument": [name, "b"], "midi": [60, 61], "honest_acc": [1, 0]})
+    file = tmp_path / "m6/seed_0/metrics.json"
+    content = json.loads(file.read_text())
+    content["best"]["honest"]["acc"] = 50.0
+    file.write_text(json.dumps(content))
+    notes.to_csv(tmp_path / "m6/seed_0/notes.csv", index=False)
+    text = write_tables(tmp_path)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    html = MarkdownIt().enable("table").render(text)
+    assert html.count("<table>") == text.count("\n\n| "), "each table is one"
+    assert {name.replace("\n", " "), "b"} <= {unescape(cell) for cell in re.findall(r"<td.*?>(.*?)</td>", html)}
+    assert tables
+    print_table(read_cells(tmp_path), ["m6"])
+    draw_table(read_cells(tmp_path))
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        "{",
+        '{"row": "m6", "seed": true, "best": {"honest": {}}, "last": {"honest": {}}}',
+        '{"row": 3, "seed": 0, "best": {"honest": {}}, "last": {"honest": {}}}',
+        '{"row": "../m6", "seed": 0, "best": {"honest": {}}, "last": {"honest": {}}}',
+        '{"row": "m6", "seed": 0, "best": 3, "last": null}',
+        '{"row": "m6", "seed": 0, "fold": "x", "best": {"honest": {}}, "last": {"honest": {}}}',
+        "[" * 100_000,
+    ],
+)
+def test_odd_metrics_are_left_out(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_cell(tmp_path, "m5", 0)
+    folder = tmp_path / "m6" / "seed_0"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(content)
+    assert set(read_cells(tmp_path)["row"]) == {"m5"}
+    assert str(folder) in capsys.readouterr().err
+
+
+def test_odd_values_in_metrics_are_left_out(tmp_path: Path) -> None:
+    write_cell(tmp_path, "m6", 0, epochs="many", wall_s=None, data=["a"])
+    file = tmp_path / "m6/seed_0/metrics.json"
+    content = json.loads(file.read_text())
+    content["best"]["published"] |= {"acc": "79", "pm": None, "cds": float("nan"), "pitch": [1], "combine": 10**400}
+    file.write_text(json.dumps(content))
+    text = write_tables(tmp_path)
+    assert "FID_recon" in text
+    found = spreads(selected(read_cells(tmp_path), "published", "best"), PUBLISHED_METRICS)["m6"]
+    assert set(found) == {"instrument", "fid_recon", "fid_rand"}
+
+
+def test_only_ordinary_files_are_opened(tmp_path: Path) -> None:
+    write_cell(tmp_path, "m6", 0)
+    for name in ("notes.csv", "metrics.csv"):
+        os.mkfifo(tmp_path / "m6/seed_0" / name)
+    (tmp_path / "m5/seed_0").mkdir(parents=True)
+    os.mkfifo(tmp_path / "m5/seed_0/metrics.json")
+    assert set(read_cells(tmp_path)["row"]) == {"m6"}
+    assert "M6" in write_tables(tmp_path)
+    assert draw_curves(tmp_path) is None
