@@ -89,6 +89,13 @@ COMMANDS = {
         "runs/timbre: timbre.md, timbre.csv",
         "experiments.run_measures:timbre",
     ),
+    "export": Command(
+        "use",
+        "write a trained model as ONNX files, for pitch_timbre and the page",
+        "--run runs/table/m7/seed_0",
+        "RUN/export: NAME.json, NAME_encoder.onnx, NAME_decoder.onnx",
+        "experiments.export:main",
+    ),
     "doctor": Command(
         "data",
         "examine recordings and labels before they are trained on",

@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor, nn
 
 from callbacks.checkpoints import read_checkpoint
@@ -32,7 +33,8 @@ from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.waveforms import WaveformSettings, prepare_waveform
 from experiments import exit_codes
 from experiments.paths import ROOT
-from lightning_modules.networks import BINS_PER_SEMITONE, Decoder, EquivariantPitchEncoder, TimbreEncoder
+from lightning_modules.networks import Decoder, Dimensions, MfccTimbreEncoder
+from lightning_modules.pitch_axis import BINS_PER_SEMITONE, EquivariantPitchEncoder
 
 FORMAT = 1
 """Of the card and of the graphs' inputs and outputs; `pitch_timbre.model` refuses others."""
@@ -105,7 +107,7 @@ class ExportedEncoder(nn.Module):
     def __init__(
         self,
         pitch: EquivariantPitchEncoder,
-        timbre: TimbreEncoder,
+        timbre: MfccTimbreEncoder,
         mel: MelSettings,
         low: LowBandSettings | None,
         scale: FrameScale,
@@ -185,16 +187,22 @@ def parts_of(run: Path) -> Parts:
     width, n_in = state["decoder.first.weight"].shape
     n_latent = len(state["timbre_encoder.head.bias"]) // 2
     n_categories, n_candidates = n_in - n_latent, state["candidate_mass"].shape[1]
-    lowest_midi, n_pitches = data["pitch_range"][0], data["pitch_range"][1] - data["pitch_range"][0] + 1
-    lowest_midi -= (n_categories - n_pitches) // 2
-    margin = (n_candidates - n_categories) // 2
-    pitch = EquivariantPitchEncoder(mel_centres_hz(mel), lowest_midi, n_categories, margin)
-    timbre, decoder = TimbreEncoder(mel.n_mels, n_latent, width), Decoder(mel.n_mels, n_latent, n_categories, width)
+    lowest, highest = data["pitch_range"]
+    n_pitches = highest - lowest + 1
+    dimensions = Dimensions(
+        n_mels=mel.n_mels,
+        n_latent=n_latent,
+        n_pitches=n_pitches,
+        n_categories=n_categories,
+        width=width,
+        mel_hz=mel_centres_hz(mel),
+        lowest_midi=lowest - (n_categories - n_pitches) // 2,
+    )
+    pitch = EquivariantPitchEncoder(dimensions, margin=(n_candidates - n_pitches) // 2)
+    timbre, decoder = MfccTimbreEncoder(dimensions), Decoder(dimensions)
     for name, part in (("pitch_encoder", pitch), ("timbre_encoder", timbre), ("decoder", decoder)):
         part.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
-    first = int(pitch.first)
     encoder = ExportedEncoder(pitch, timbre, mel, low, scale, settings.sample_rate, settings.length)
-    # The categories are a slice from here on: a gather of fixed places.
     facts = {
         "sample_rate": settings.sample_rate,
         "segment": settings.length,
@@ -208,7 +216,7 @@ def parts_of(run: Path) -> Parts:
         "n_latent": n_latent,
         "n_categories": n_categories,
         "n_candidates": n_candidates,
-        "first_category": first,
+        "first_category": int(pitch.first),
         "midi_of_category_0": int(state["midi_offset"]),
         "epoch": int(checkpoint["epoch"]),
     }
@@ -217,8 +225,6 @@ def parts_of(run: Path) -> Parts:
 
 def waveform_settings(run: Path) -> WaveformSettings:
     """How the run's notes were decoded."""
-    import yaml
-
     return WaveformSettings(**yaml.safe_load((run / "config.yaml").read_text())["data"]["waveforms"])
 
 
