@@ -57,10 +57,11 @@ def test_frames_are_those_of_the_training(encoder: export.ExportedEncoder, sound
         trained = SCALE.normalise(log_mel(power))[:, : encoder.n_low if index else None]
         with torch.no_grad():
             ours = encoder._frames(x, index)
-        # Below, both are of what single precision rounds in the loudest bands.
+        # The training's transform is right to 1e-6 of a frame's peak: what lies far below is compared by its mean.
         audible = trained > trained.amax(1, keepdim=True) - 2 * np.log(1e6) / (SCALE.high - SCALE.low)
         assert audible.float().mean() > 0.3
-        assert ((ours - trained) * audible).abs().max() < 1e-4
+        assert ((ours - trained) * audible).abs().max() < 1e-3
+        assert ((ours - trained) * audible).abs().mean() < 1e-5
         assert (ours - trained).abs().mean() < 1e-3
 
 
