@@ -24,7 +24,7 @@ RUN := $(VENV)/bin/python -m
 # One process a core, one thread each: two processes of one thread do more than one of two.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study robustness timbre dashboard bench growth page clean
+.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study robustness timbre dashboard bench growth page wheel clean
 
 help: ## list the targets
 	@echo "Targets:"
@@ -40,7 +40,8 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "error: Python 3.11 or later is needed, and '$(PYTHON)' is not; name one: make setup PYTHON=python3.12" >&2; exit 2; }
 	@echo "setting up $(VENV): torch and its libraries are several GB, the first time takes some minutes"
 	@$(PYTHON) -m venv $(VENV)
-	@TIMEFORMAT="set up in %R s"; time $(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@TIMEFORMAT="set up in %R s"; time $(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
+	@$(VENV)/bin/python scripts/link_checkout.py
 	@touch $@
 
 test: $(READY) ## run the fast tests (SLOW=1: and the slow ones)
@@ -102,6 +103,9 @@ $(PAGE)/static/index.html: $(wildcard $(PAGE)/src/*) $(addprefix $(PAGE)/,build.
 	npm --prefix $(PAGE) ci --ignore-scripts --no-audit --no-fund
 	npm --prefix $(PAGE) run check
 	npm --prefix $(PAGE) run build
+
+wheel: $(READY) $(PAGE)/static/index.html ## build dist/*.whl, which a musician installs: pitch_timbre with its model and page
+	$(RUN) pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: ## remove caches and build leftovers (.venv and runs/ stay)
 	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -54,6 +54,14 @@ class PowerSpectrum(nn.Module):
         n_bins: how many bins are wanted, from 0 Hz.
     """
 
+    window: Tensor
+    first_real: Tensor
+    first_imag: Tensor
+    twiddle_real: Tensor
+    twiddle_imag: Tensor
+    second_real: Tensor
+    second_imag: Tensor
+
     def __init__(self, n_fft: int, n_bins: int) -> None:
         super().__init__()
         p = 2 ** (math.ceil(math.log2(n_fft)) // 2)

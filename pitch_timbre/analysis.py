@@ -87,6 +87,11 @@ class Analysis:
         """The name of the pitch, such as C#4; empty where there is no note."""
         return "" if self.midi is None else note_name(self.midi)
 
+    @property
+    def pitch(self) -> float:
+        """The MIDI pitch with its fraction; NaN where there is no note."""
+        return float("nan") if self.midi is None else self.midi + self.cents / 100
+
     @classmethod
     def without_note(cls, status: Status, n_latent: int, remark: str = "") -> Analysis:
         """Of a recording that holds no note."""

@@ -137,7 +137,7 @@ def _swap(arguments: argparse.Namespace) -> int:
     written = []
     for own, other in ((0, 1), (1, 0)):
         note = notes[own]
-        pitch = note.midi + note.cents / 100 if arguments.pitch is None else arguments.pitch
+        pitch = note.pitch if arguments.pitch is None else arguments.pitch
         samples, rate = model.render(pitch, notes[other], like=note, mode=arguments.mode)
         out = arguments.out / f"{own + 1}_{files[own].stem}_as_{files[other].stem}.wav"
         audio.write(out, samples, rate)

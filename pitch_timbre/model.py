@@ -15,10 +15,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pitch_timbre import analysis, audio, render
+from pitch_timbre import analysis, audio
 from pitch_timbre.analysis import Analysis
 from pitch_timbre.audio import Samples, Sound
 from pitch_timbre.note_names import midi_pitch
+from pitch_timbre.render import MelBands, plain_loudness, render_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,12 +154,12 @@ class Model:
         if isinstance(donor, str) and donor in self.card.instruments:
             donor = None  # type: ignore[assignment]
         if donor is None or isinstance(donor, np.ndarray):
-            loudness = render.plain_loudness(duration_s)
+            loudness = plain_loudness(duration_s)
         else:
             loudness = self._with_note(donor).loudness
         category = min(max(round(midi), low), high) - low
         frames = self.decode(course, category)
-        samples = render.render(self.bands, self.power(frames), low + category, midi, loudness, self.card.sample_rate)
+        samples = render_note(self.bands, self.power(frames), low + category, midi, loudness, self.card.sample_rate)
         return samples, self.card.sample_rate
 
     def table(self, folder: str | os.PathLike[str]) -> pd.DataFrame | list[dict[str, Any]]:
@@ -210,9 +211,9 @@ class Model:
         return np.exp((frames + 1) / 2 * (high - low) + low)
 
     @cached_property
-    def bands(self) -> render.MelBands:
+    def bands(self) -> MelBands:
         """The mel bands of a frame."""
-        return render.MelBands(self.card.mel_edges_hz, self.card.n_fft, self.card.sample_rate)
+        return MelBands(self.card.mel_edges_hz, self.card.n_fft, self.card.sample_rate)
 
     def _with_note(self, note: Analysis | Recording) -> Analysis:
         found = note if isinstance(note, Analysis) else self.analyse(note)

@@ -114,8 +114,8 @@ def fit(bands: MelBands, mel_power: Samples, fundamental_hz: float) -> Fit:
     power = parts @ gains
     # What the parts cannot make is made up bin by bin.
     share = bands.filters / np.maximum(bands.filters.sum(0), 1e-12)
-    inside = bands.filters.any(0)
-    ratio = np.where(inside[:, None], share.T @ (wanted / np.maximum(bands.filters @ power, 1e-30)), 0)
+    inside = bands.filters.sum(0)[:, None] > 0
+    ratio = np.where(inside, share.T @ (wanted / np.maximum(bands.filters @ power, 1e-30)), 0)
     n_harmonics = harmonics.shape[1]
     place = np.minimum(
         np.round(fundamental_hz * np.arange(1, n_harmonics + 1) * bands.n_fft / bands.rate), len(ratio) - 1
@@ -181,20 +181,22 @@ def _spectra(bands: MelBands, samples: Samples, frames: int) -> NDArray[np.compl
 def _overlap_add(bands: MelBands, spectrum: NDArray[np.complex64]) -> Samples:
     """The sound whose spectra are nearest to (T, bins) ones, ((T - 1) hop,) samples."""
     half, hop = bands.n_fft // 2, bands.n_fft // HOP_SHARE
-    windows = np.fft.irfft(spectrum, bands.n_fft) * bands.window
+    windows = np.asarray(np.fft.irfft(spectrum, bands.n_fft) * bands.window, dtype=np.float32)
     frames = len(windows)
     made = np.zeros((frames + HOP_SHARE - 1, hop), dtype=np.float32)
     weight = np.zeros_like(made)
     for part in range(HOP_SHARE):
         made[part : part + frames] += windows[:, part * hop : (part + 1) * hop]
         weight[part : part + frames] += np.square(bands.window[part * hop : (part + 1) * hop])
-    return (made / np.maximum(weight, 1e-3)).ravel()[half : half + (frames - 1) * hop]
+    return np.asarray(made / np.maximum(weight, 1e-3), dtype=np.float32).ravel()[half : half + (frames - 1) * hop]
 
 
 # A note ---------------------------------------------------------------------------------------------------------------
 
 
-def render(bands: MelBands, mel_power: Samples, fitted_midi: int, midi: float, loudness: Samples, rate: int) -> Samples:
+def render_note(
+    bands: MelBands, mel_power: Samples, fitted_midi: int, midi: float, loudness: Samples, rate: int
+) -> Samples:
     """The sound of a note.
 
     Args:

@@ -52,7 +52,7 @@ def page(notes: list[tuple[Path, Analysis]], rate: int, colour: str = "folder") 
     """
     places, way = plane(np.stack([note.timbre for _, note in notes]))
     folders = sorted({file.parent.name for file, _ in notes})
-    lowest, highest = (f([note.midi for _, note in notes]) for f in (min, max))
+    lowest, highest = (f([note.midi or 0 for _, note in notes]) for f in (min, max))
     points, sounds = [], []
     for (file, note), (x, y) in zip(notes, places, strict=True):
         if colour == "folder":

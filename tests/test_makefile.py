@@ -80,7 +80,7 @@ def test_set_up_happens_once(checkout: Path) -> None:
     first = make(checkout, words)
     assert first.returncode == 0, first.stderr
     assert "<-m><pip><install>" in first.stdout
-    assert "<-c><constraints.txt><-e><.[dev]>" in first.stdout
+    assert "<-c><constraints.txt><-e><.[train,dev]>" in first.stdout
     assert "<-m><pytest><-q>" in first.stdout
     second = make(checkout, words)
     assert "pip" not in second.stdout
