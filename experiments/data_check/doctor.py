@@ -103,7 +103,7 @@ class Diagnosis:
             f"{len(notes)} notes, {notes.instrument.nunique()} instruments, {notes.midi.nunique()} pitches "
             f"{name_from_midi(notes.midi.min())} to {name_from_midi(notes.midi.max())} "
             f"(MIDI {notes.midi.min()} to {notes.midi.max()}); file rates "
-            f"{', '.join(f'{rate:g} Hz' for rate in sorted(notes.rate.dropna().unique()))}"
+            f"{', '.join(f'{rate:g} Hz' for rate in sorted(notes.rate.dropna().unique())) or 'unknown'}"
         )
         console.print(_instrument_table(self))
         for finding in self.findings():
@@ -267,7 +267,7 @@ def _instrument_table(diagnosis: Diagnosis) -> rich.table.Table:
             rich.text.Text(str(instrument)),
             str(len(notes)),
             f"{name_from_midi(notes.midi.min())}-{name_from_midi(notes.midi.max())}",
-            f"{notes.duration_s.min():.2f}-{notes.duration_s.max():.2f}",
+            f"{notes.duration_s.min():.2f}-{notes.duration_s.max():.2f}" if len(level) else "",
             f"{level.min():.0f} to {level.max():.0f}" if len(level) else "",
             f"{diagnosis.tuning[instrument]:+.0f}" if instrument in diagnosis.tuning else "",
             *(str(count) if (count := int(chosen.sum())) else "" for chosen in counts),
