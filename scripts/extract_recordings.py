@@ -97,11 +97,11 @@ def read_zones(soundfont: Sf2File, program: int) -> list[Zone]:
 
 
 def move_loop(samples: np.ndarray, length: int, sample_rate: int) -> int:
-    """Where to start a loop that ends with the samples.
+    """The start of a loop that ends with the samples.
 
     Args:
         samples: (T,) int16.
-        length: about how long the loop shall be, in samples.
+        length: the wanted length of the loop, in samples.
         sample_rate: in Hz.
 
     Returns:
@@ -118,7 +118,7 @@ def move_loop(samples: np.ndarray, length: int, sample_rate: int) -> int:
 
 
 def read_recording(zone: Zone, first: int) -> tuple[np.ndarray, Recording]:
-    """The samples of a zone (T,) int16, and what a player needs to know of them; ``first`` is its place in the file."""
+    """The samples of a zone (T,) int16, and what a player needs; ``first`` is their place in the file."""
     sample = zone.sample
     rate = int(sample.sample_rate)
     samples = np.frombuffer(sample.raw_sample_data, dtype="=i2")[: round(MAX_DURATION_S * rate)]
@@ -174,7 +174,7 @@ def extract(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def hash_samples(samples: np.ndarray) -> str:
-    """The sha256 of int16 samples, little endian: of the sound, whatever the version of the FLAC encoder."""
+    """The sha256 of int16 samples, little endian: it does not depend on the version of the FLAC encoder."""
     return hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
 
 
@@ -189,7 +189,7 @@ def dump(description: dict[str, Any]) -> str:
 
 
 def read_licence(path: Path) -> str:
-    """The copyright notice of the soundfont, without the lines on Debian's packaging, of which nothing is taken."""
+    """The copyright notice of the soundfont, without the lines on Debian's packaging, which is not used."""
     notice, _, _ = path.read_text(encoding="utf-8").partition("The Debian packaging is")
     return notice.rstrip() + "\n"
 

@@ -93,7 +93,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that a part of the bench has to say; ``details`` goes into the JSON file alone."""
+    """The results of one part of the bench; ``details`` goes into the JSON file only."""
 
     figures: list[Figure]
     goals: list[Goal]

@@ -71,7 +71,7 @@ class Bench:
 
     @property
     def scale(self) -> FrameScale:
-        """What the frames are brought to [-1, 1] by."""
+        """The scale that maps the frames to [-1, 1]."""
         assert self.fly.scale is not None
         return self.fly.scale
 
