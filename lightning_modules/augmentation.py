@@ -1,4 +1,4 @@
-"""Changes of a frame's colour that leave its pitch alone: what the axis of pitch must not depend on."""
+"""Random changes of a frame's timbre that keep its pitch: the axis of pitch must not depend on them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SpectralAugmentation(nn.Module):
             self.register_buffer("below", below, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Frames (B, F) in [-1, 1] to frames of other colours, (B, F)."""
+        """Frames (B, F) in [-1, 1] to frames of other timbres, (B, F)."""
         x = self._some_overblown(x)
         order = torch.arange(1, RIPPLES + 1, device=x.device, dtype=x.dtype)
         place = (torch.arange(x.shape[-1], device=x.device, dtype=x.dtype) + 0.5) / x.shape[-1]

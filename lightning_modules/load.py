@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
 
-from lightning_modules import note_classifier, pitch_axis, two_stage_vae  # noqa: F401 - a checkpoint names their classes
+import lightning_modules
 from lightning_modules.checkpoint_file import read_file
 from lightning_modules.note_module import NoteModule
 
@@ -37,6 +39,8 @@ def _built(description: dict[str, Any]) -> NoteModule:
     """The model of :meth:`NoteModule.description`, with random weights that are not drawn from the global source."""
     if odd := [text for text in _texts(description["class"], description["arguments"]) if not text.isidentifier()]:
         raise ValueError(f"{odd[0]!r} names no class")  # a dotted name would be imported
+    for module in iter_modules(lightning_modules.__path__):
+        import_module(f"lightning_modules.{module.name}")  # so that the classes are found by their names
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--model", type=NoteModule)
     spec = {"class_path": description["class"], "init_args": description["arguments"]}

@@ -73,7 +73,7 @@ N_MFCC = 30
 
 
 def mfcc_matrix(n_mels: int, n_mfcc: int = N_MFCC) -> Tensor:
-    """What reads MFCCs from log-mel frames: the first coefficients of the orthonormal DCT-II, (F, n_mfcc)."""
+    """The matrix (F, n_mfcc) that reads MFCCs from log-mel frames: the first coefficients of the DCT-II."""
     return create_dct(n_mfcc, n_mels, "ortho")
 
 

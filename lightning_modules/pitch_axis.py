@@ -87,7 +87,7 @@ NEIGHBOURS = 25
 
 
 def interpolation_matrix(mel_hz: Sequence[float], hz: Tensor) -> Tensor:
-    """What reads a mel frame at other frequencies, by linear interpolation between the bands' centres: (F, bins).
+    """The matrix (F, bins) that reads a mel frame at other frequencies, by linear interpolation between the bands.
 
     Args:
         mel_hz: (F,) centre frequencies of the mel bands, ascending, Hz.
@@ -103,7 +103,7 @@ def interpolation_matrix(mel_hz: Sequence[float], hz: Tensor) -> Tensor:
 
 
 def log_frequency_matrix(mel_hz: Sequence[float], lowest_midi: float, n_bins: int) -> Tensor:
-    """What reads a mel frame on a log-frequency axis: (F, bins).
+    """The matrix (F, bins) that reads a mel frame on a log-frequency axis.
 
     Args:
         mel_hz: (F,) centre frequencies of the mel bands, ascending, Hz.
@@ -115,7 +115,7 @@ def log_frequency_matrix(mel_hz: Sequence[float], lowest_midi: float, n_bins: in
 
 
 def standardised(x: Tensor) -> Tensor:
-    """(B, F) frames, each with mean 0 and deviation 1, float32: level and dynamic range say nothing of the pitch."""
+    """(B, F) frames, each with mean 0 and deviation 1, float32: level and dynamic range do not tell the pitch."""
     x = x.float()
     return (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True).clamp(min=1e-4)
 
@@ -139,7 +139,7 @@ class LogFrequencyAxis(PitchAxis):
 
 COMB_WIDTH, COMB_FALL, COMB_BETWEEN, COMB_SHARPNESS = 0.35, 0.6, 0.5, 3.0
 """Width of a tooth in semitones, exponent of the teeth's fall, weight between them, and factor of the logits: the
-middle of the settings that do equally well on synthetic tones, clean and noisy; no note was looked at."""
+middle of the settings that do equally well on synthetic tones, clean and noisy; no recording was used."""
 
 
 def comb_window() -> Tensor:

@@ -22,6 +22,7 @@ from experiments.__main__ import main
 from experiments.classifiers import folder_of
 from experiments.cli import has_bf16_arithmetic
 from experiments.reporting.columns import CHANCE_LEVELS, HONEST_GENERATION, HONEST_METRICS
+from lightning_modules.load import load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METRICS = {"pitch", "instrument", "combine", "acc", "pm"}
@@ -77,6 +78,10 @@ def test_a_fit_leaves_its_record(fit: Callable[..., None], tmp_path: Path, capsy
     assert logged | {"train/loss/contrast", "val/loss/total"} <= set(log.columns)
     assert log[sorted(logged)].notna().all(axis=None)
     assert (tmp_path / "config.yaml").exists()
+    for checkpoint in ("best", "last"):
+        model = load(tmp_path / "checkpoints" / f"{checkpoint}.ckpt")
+        assert model.origin == {"row": "smoke", "seed": 0, "git_revision": run["git_revision"]}
+        assert model.data_settings["pitch_range"]
     notes, best = pd.read_csv(tmp_path / "notes.csv"), metrics["best"]
     assert list(notes.note_id) == list(split.note_id[split.part == "validation"])
     for name in METRICS - {"combine"}:
