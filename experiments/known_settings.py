@@ -48,6 +48,10 @@ RENAMED = {
 }
 """Settings of earlier versions, without ``init_args``, and their names now."""
 
+SCHEDULE = "model.schedule.init_args.{} of class_path: WarmupCosine"
+RENAMED_WITHOUT_CLASS = {f"model.schedule.{name}": SCHEDULE.format(name) for name in ("warmup_steps", "final_share")}
+"""Settings that had no class before, and their names now."""
+
 RENAMED_CLASSES = {"SamplerSource": "EmbeddedNotes"}
 RENAMED_FILES = {"sampler.yaml": "embedded.yaml", "m7_not_overblown.yaml": "m7_no_subharmonics.yaml"}
 
@@ -158,6 +162,12 @@ def parameters(dotted: str) -> Mapping[str, str] | None:
     return {**inherited, **own} if start.args.kwarg else own
 
 
+def _of_two_stage() -> set[str]:
+    """What M7 has beyond the poster; it was in one class with it once."""
+    classes = (known_classes()["TwoStageVAE"], known_classes()["TwoStageWeights"])
+    return {name for dotted in classes for name in parameters(dotted) or {}}
+
+
 def _is_field(node: ast.stmt) -> bool:
     return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
 
@@ -209,6 +219,8 @@ def _group(
         path = f"{prefix}{name}"
         if new := RENAMED.get(path):
             raise UnknownSettingError(f"{where}the setting {path} is now {new}")
+        if name not in known and path.startswith("model.") and name in _of_two_stage():
+            raise UnknownSettingError(f"{where}the setting {path} is one of model.class_path: TwoStageVAE now")
         if name not in known:
             raise UnknownSettingError(
                 f"{where}there is no setting {path!r}{nearest(path, (prefix + k for k in known))}"
@@ -244,6 +256,8 @@ def _built(value: Mapping[str, Any], before: Any, where: str, path: str) -> dict
     found = dict(value)
     name = value.get("class_path", old.get("class_path"))
     if not isinstance(name, str):
+        if renamed := [each for key in value if (each := RENAMED_WITHOUT_CLASS.get(f"{path}.{key}"))]:
+            raise UnknownSettingError(f"{where}the settings of {path} are now {renamed[0]}")
         return found
     dotted = import_path(name, f"{where}{path}: ")
     if "class_path" in value:
