@@ -217,8 +217,10 @@ def _group(
     for key, value in content.items():
         name = str(key).removesuffix("+")
         path = f"{prefix}{name}"
-        if new := RENAMED.get(path):
-            raise UnknownSettingError(f"{where}the setting {path} is now {new}")
+        below = [f"{path}.{key}" for key in value] if isinstance(value, Mapping) else []
+        for each in (path, *below):
+            if new := RENAMED.get(each):
+                raise UnknownSettingError(f"{where}the setting {each} is now {new}")
         if name not in known and path.startswith("model.") and name in _of_two_stage():
             raise UnknownSettingError(f"{where}the setting {path} is one of model.class_path: TwoStageVAE now")
         if name not in known:
