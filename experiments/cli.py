@@ -214,6 +214,7 @@ class PitchTimbreCLI(CheckedCLI):
         checkpoint = read_checkpoint(file)
         try:
             self.datamodule.load_state_dict(checkpoint["NotePairs"])
+            self.model.origin = {"row": self.settings.row}  # a checkpoint of another row is refused
             self.model.on_load_checkpoint(checkpoint)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file}: {error}") from error

@@ -192,4 +192,6 @@ def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: Tr
             found.append(
                 f"{name}={value if nested == given else nested if isinstance(nested, str) else json.dumps(nested)}"
             )
+    if "row" in merged:
+        check_row(str(merged["row"]))
     return found

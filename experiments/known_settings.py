@@ -278,6 +278,8 @@ def _check_plain(value: Any, annotation: str, where: str, path: str) -> None:
     """Refuse what is no number where one is asked, and no choice where there are some."""
     if isinstance(value, str) and "${" in value:
         return
+    if annotation.startswith("Optional["):
+        annotation = f"{annotation[len('Optional[') : -1]} | None"
     kind, optional = annotation.removesuffix(" | None"), annotation.endswith(" | None")
     if value is None or (optional and value == "null"):
         return
