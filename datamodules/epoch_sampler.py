@@ -61,7 +61,8 @@ class EpochSampler(Sampler):
     """
 
     def __init__(self, notes: Tensor, batch_size: int, shifts: ShiftSettings, seed: int, train: bool) -> None:
-        self.notes, self.batch_size, self.shifts, self.seed, self.train = notes, batch_size, shifts, seed, train
+        self.notes, self.shifts, self.seed, self.train = notes, shifts, seed, train
+        self.batch_size = min(batch_size, max(len(notes), 1))
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

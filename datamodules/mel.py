@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from math import log
+from math import inf, log
 from typing import Literal
 
 import librosa
@@ -54,13 +54,13 @@ class MelSettings:
                 raise ValueError(f"data.mel.{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.fmin_hz < self.fmax_hz:
             raise ValueError(f"data.mel: fmin_hz {self.fmin_hz} must lie below fmax_hz {self.fmax_hz}")
-        if self.frame_s < 0 or (self.frame_index is not None and self.frame_index < 0):
+        if not 0 <= self.frame_s < inf or (self.frame_index is not None and self.frame_index < 0):
             raise ValueError(
                 f"data.mel: frame_s {self.frame_s} and frame_index {self.frame_index} must not be negative"
             )
         if not 0 <= self.floor_quantile < 1:
             raise ValueError(f"data.mel.floor_quantile is {self.floor_quantile}; it must lie in [0, 1)")
-        if self.floor_db is not None and self.floor_db <= 0:
+        if self.floor_db is not None and not 0 < self.floor_db < inf:
             raise ValueError(f"data.mel.floor_db is {self.floor_db}; it must be positive (dB below the maximum)")
 
     def centre(self, sample_rate: int) -> int:

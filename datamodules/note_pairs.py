@@ -22,6 +22,7 @@ from datamodules.mel import FrameScale, LowBandSettings, MelSettings, mel_centre
 from datamodules.pitch_trackers import Estimator, heard_pitches
 from datamodules.sources.source import NoteSource
 from datamodules.splits import SplitSettings, split_notes
+from datamodules.table_files import clean_text
 from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms
 
 
@@ -79,11 +80,28 @@ class NotePairs(L.LightningDataModule):
             raise ValueError(f"data.batch_size is {batch_size}; batch normalisation needs at least 2 notes")
         if max_notes is not None and max_notes < 4:
             raise ValueError(f"data.max_notes is {max_notes}; give at least 4")
-        self.source, self.root, self.cache_dir = source, root.expanduser() if root else None, cache_dir.expanduser()
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"data.seed is {seed}; it must lie in 0..{2**32 - 1}")
+        if pitch_range and not 0 <= pitch_range[0] <= pitch_range[1] <= 127:
+            raise ValueError(
+                f"data.pitch_range is {list(pitch_range)}; give two MIDI pitches of 0..127, the lower first"
+            )
+        if root and not source.reads_root:
+            raise ValueError(
+                f"data.root is {root}, but data.source {type(source).__name__} reads no files; choose another source, "
+                "or leave data.root out"
+            )
+        try:
+            self.root, self.cache_dir = root.expanduser() if root else None, cache_dir.expanduser()
+        except RuntimeError as error:
+            raise ValueError(
+                f"data.cache_dir {cache_dir}, data.root {root}: no home folder; give whole paths"
+            ) from error
+        self.source = source
         self.waveform_settings, self.mel, self.pitch_low_bands = waveforms, mel, pitch_low_bands
         self.frame_maker = FrameMaker(mel, pitch_low_bands, waveforms, shifts.highest)
         self.shifts, self.split, self.on_bad_file, self.pitch_tracker = shifts, split, on_bad_file, pitch_tracker
-        self.batch_size, self.seed, self.name = batch_size, seed, name
+        self.batch_size, self.seed, self.name = batch_size, seed, clean_text(name, "data.name")
         notes = apply_corrections(self.source.read_notes(self.root), corrections)
         if max_notes is not None and max_notes < len(notes):
             notes = notes.iloc[np.linspace(0, len(notes) - 1, max_notes).astype(int)].reset_index(drop=True)
@@ -91,6 +109,11 @@ class NotePairs(L.LightningDataModule):
         self.pitch_range = pitch_range or (int(notes.midi.min()), int(notes.midi.max()))
         self.dropped: dict[str, str] = {}
         self._keep_to_the_pitch_range()
+        if self.n_pitches < 2:
+            raise ValueError(
+                f"{self.name}: all notes have MIDI pitch {self.lowest_midi}; pitch and timbre cannot be told apart by "
+                "one pitch: add notes, or set data.pitch_range"
+            )
         self.instruments: list[str] = sorted(self.notes.instrument.unique())
         self.scale: FrameScale | None = None
         self.scored: np.ndarray = np.zeros(0, dtype=bool)

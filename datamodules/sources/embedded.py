@@ -174,6 +174,8 @@ class EmbeddedNotes(NoteSource):
         ValueError: an instrument or a dynamic is unknown, or there are no takes.
     """
 
+    reads_root = False
+
     def __init__(
         self,
         instruments: list[str] | None = None,

@@ -15,7 +15,12 @@ class NoteSource(ABC):
 
     Sources are small and picklable (waveforms are read by a pool of processes). ``root`` is the folder of the audio,
     or ``None`` for a source that needs none.
+
+    Attributes:
+        reads_root: whether ``root`` makes a difference; a source that takes none refuses one.
     """
+
+    reads_root = True
 
     @abstractmethod
     def read_notes(self, root: Path | None) -> pd.DataFrame:

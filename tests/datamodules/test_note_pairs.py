@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import librosa
@@ -9,7 +12,8 @@ import soundfile
 import torch
 
 from datamodules.epoch_sampler import EpochSampler, ShiftSettings
-from datamodules.mel import LowBandSettings, MelSettings
+from datamodules.frames import FrameMaker
+from datamodules.mel import FrameScale, LowBandSettings, MelSettings
 from datamodules.note_pairs import NotePairs
 from datamodules.sources.embedded import EmbeddedNotes, render_note
 from datamodules.sources.table import TableSource
@@ -331,3 +335,111 @@ def test_the_data_hash_follows_sound_labels_frames_and_split(cache_dir: Path, sm
 def test_impossible_shifts_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"data\.shifts"):
         ShiftSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "setting"),
+    [
+        ({"batch_size": 1}, r"data\.batch_size is 1"),
+        ({"max_notes": 3}, r"data\.max_notes is 3"),
+        ({"seed": -1}, r"data\.seed is -1"),
+        ({"seed": 2**32}, r"data\.seed"),
+        ({"pitch_range": (80, 60)}, r"data\.pitch_range is \[80, 60\]"),
+        ({"pitch_range": (0, 200)}, r"data\.pitch_range"),
+        ({"root": Path("/somewhere")}, r"data\.root is /somewhere, .*EmbeddedNotes"),
+        ({"name": "a\nb"}, r"data\.name"),
+    ],
+)
+def test_impossible_settings_are_refused(cache_dir: Path, wrong: dict, setting: str) -> None:
+    with pytest.raises(ValueError, match=setting):
+        pairs_of(cache_dir, **wrong)
+
+
+def write_tones(folder: Path, pitches: range, seconds: float = 0.5, silence_s: float = 0.0) -> TableSource:
+    """Tones of two instruments at each pitch, behind silence."""
+    lines = ["audio,pitch,instrument"]
+    for pitch in pitches:
+        for name in "ab":
+            tone = synthetic_tones(np.array([pitch]), 22050, round(seconds * 22050), np.random.default_rng(pitch))[0]
+            silence = np.zeros(round(silence_s * 22050), np.float32)
+            soundfile.write(folder / f"{name}{pitch}.wav", np.concatenate([silence, tone / 9]), 22050)
+            lines.append(f"{name}{pitch}.wav,{pitch},{name}")
+    (folder / "notes.csv").write_text("\n".join(lines))
+    return TableSource(folder / "notes.csv")
+
+
+def test_notes_of_one_pitch_are_refused(cache_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="all notes have MIDI pitch 60"):
+        NotePairs(write_tones(tmp_path, range(60, 61)), cache_dir=cache_dir)
+
+
+def test_synthetic_tones_make_frames_where_onsets_are_trimmed(cache_dir: Path, tmp_path: Path) -> None:
+    """Each tone loses another few samples; what is left makes nearly the frame of the whole one."""
+    source = write_tones(tmp_path, range(60, 68), silence_s=0.4)
+    given: dict = {"cache_dir": cache_dir, "split": SplitSettings(validation_share=0.25)}
+    trimmed = NotePairs(source, waveforms=WaveformSettings(trim_onset_db=-40.0), **given)
+    trimmed.setup()
+    pitches = np.arange(40, 80)
+    tones = synthetic_tones(pitches, 22050, trimmed.waveform_settings.length, np.random.default_rng(0))
+    frames = trimmed.pitch_frames_of(tones)
+    assert frames.shape == (40, 256)
+    assert frames.isfinite().all()
+    (tmp_path / "whole").mkdir()
+    plain = NotePairs(write_tones(tmp_path / "whole", range(60, 68)), **given)
+    plain.setup()
+    plain.load_state_dict(trimmed.state_dict())
+    notes = torch.arange(16)
+    difference = (trimmed.pairs(notes, notes * 0).x - plain.pairs(notes, notes * 0).x).abs().mean()
+    assert difference < 0.02, "the notes' silence is trimmed"
+    assert (frames - plain.pitch_frames_of(tones)).abs().mean() < 0.02
+
+
+def test_a_batch_of_any_size_holds_the_notes_at_most() -> None:
+    for size in (50, 51, 2**70):
+        for train in (True, False):
+            (batch,) = EpochSampler(torch.arange(50), size, ShiftSettings(), 0, train)
+            assert sorted(batch[0].tolist()) == list(range(50))
+
+
+@pytest.mark.parametrize("wrong", [{"frame_s": np.nan}, {"frame_s": np.inf}, {"frame_s": -1.0}, {"floor_db": np.inf}])
+def test_frames_that_cannot_be_made_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"data\.mel"):
+        MelSettings(**wrong)
+
+
+def test_a_floor_in_db_is_the_same_for_every_set_of_notes(cache_dir: Path) -> None:
+    """The fitted floor follows the quietest bands of the notes; one in dB makes frames of several sets comparable."""
+    pairs = pairs_of(cache_dir, mel=MelSettings(floor_db=80.0))
+    pairs.setup()
+    assert pairs.scale is not None
+    assert 10 / np.log(10) * (pairs.scale.high - pairs.scale.low) == pytest.approx(80)
+
+
+def test_a_checkpoint_says_what_its_frames_and_labels_are(cache_dir: Path, small_pairs: NotePairs) -> None:
+    """A model needs no note table: sounds make the frames that the notes make."""
+    state = small_pairs.state_dict()
+    assert state["pitch_range"] == list(small_pairs.pitch_range)
+    assert state["instruments"] == ["cello", "oboe"]
+    assert (state["name"], state["data_hash"]) == (small_pairs.name, small_pairs.data_hash)
+    maker = FrameMaker(MelSettings(**state["mel"]), None, WaveformSettings(**state["waveforms"]))
+    note = small_pairs.notes.iloc[3]
+    frames = maker.frames_of_sounds(render_note(note.instrument, note.midi, note.dynamic, 0.35)[np.newaxis])
+    expected = small_pairs.pairs(torch.tensor([3]), torch.tensor([0])).x
+    torch.testing.assert_close(FrameScale(**state["scale"]).normalise(frames), expected, atol=0.01, rtol=0)
+
+
+@pytest.mark.slow
+def test_librosa_is_used_without_a_home_in_read_only_packages(tmp_path: Path) -> None:
+    """Where no folder can be written, numba gets one of the process's own, which is removed at its end."""
+    code = (
+        "import os; os.access = lambda place, mode: False\n"
+        "import datamodules; print(os.environ['NUMBA_CACHE_DIR'])\n"
+        "import librosa, numpy; librosa.pyin(numpy.ones(4096), fmin=60, fmax=500)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    environment |= {"HOME": "/nonexistent", "TMPDIR": str(tmp_path)}
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert Path(run.stdout.strip()).parent == tmp_path
+    assert not list(tmp_path.iterdir())
