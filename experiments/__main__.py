@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -168,6 +169,9 @@ def run_lightning(name: str, words: list[str], function: Callable[[list[str]], o
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; modules are imported only for the command that needs them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of ASCII shows ? for what it does not know
     words = sys.argv[1:] if argv is None else argv
     name, rest = (words[0], list(words[1:])) if words else ("--help", [])
     if name in ("-h", "--help"):

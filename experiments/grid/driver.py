@@ -22,6 +22,7 @@ from dataclasses import replace
 from types import FrameType
 
 import joblib
+from rich.console import Console
 
 from experiments.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_SIGNAL
 from experiments.grid.cells import Cell, Outcome
@@ -100,14 +101,15 @@ class Grid:
         for fold in self.settings.each_fold:
             arguments = [*data_arguments(self.settings), *fold_arguments(self.settings, fold), *self.settings.extra]
             try:
-                ended = run_process(
-                    self.program.prepare,
-                    arguments,
-                    log,
-                    cell_environment(),
-                    self.shared.stop,
-                    preload=self.program.preload,
-                )
+                with Console().status("reading the notes, training their classifiers where there are none"):
+                    ended = run_process(
+                        self.program.prepare,
+                        arguments,
+                        log,
+                        cell_environment(),
+                        self.shared.stop,
+                        preload=self.program.preload,
+                    )
             except OSError as error:
                 print(f"error: the evaluation classifiers failed: {error}")
                 return None

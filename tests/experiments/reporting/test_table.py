@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
+import sys
 from html import unescape
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from markdown_it import MarkdownIt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from experiments.paths import ROOT
 from experiments.reporting import cells as cell_frames
 from experiments.reporting import claims, plots, table, wandb_report
 from experiments.reporting import statistics as statistics_module
@@ -339,3 +342,12 @@ def test_only_ordinary_files_are_opened(tmp_path: Path) -> None:
     assert set(read_cells(tmp_path)["row"]) == {"m6"}
     assert "M6" in write_tables(tmp_path)
     assert draw_curves(tmp_path) is None
+
+
+def test_a_terminal_of_ascii_shows_the_table(published_grid: Path) -> None:
+    command = [sys.executable, "-m", "experiments", "table", str(published_grid)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, cwd=ROOT, capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"13.8 ? 1.1" in done.stdout
