@@ -165,7 +165,6 @@ def test_a_dropped_recording_shows_its_note(page: Page, sounds: Path, name: str,
 @pytest.mark.parametrize("name", ["tone", "trumpet", "cello", "chord", "decaying"])
 def test_the_page_hears_what_the_package_hears(page: Page, sounds: Path, name: str) -> None:
     """The rules are written twice, in the page's language and in the package's."""
-    pytest.importorskip("pitch_timbre.model")
     page.drop(sounds / f"{name}.wav")
     expected = pitch_timbre.load().analyse(sounds / f"{name}.wav")
     assert page.text(".slot strong") == expected.note.replace("#", "♯")
