@@ -1,6 +1,6 @@
 """Write the recordings that ship with the project: an extract of Debian's FluidR3_GM soundfont.
 
-    apt install fluid-soundfont-gm && pip install -e .[dev]
+    apt install fluid-soundfont-gm && make setup
     python scripts/extract_recordings.py
 
 It writes ``recordings.flac``, ``recordings.json`` and ``LICENSE`` into ``datamodules/sources/fluid_r3``:
