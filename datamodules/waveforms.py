@@ -24,6 +24,7 @@ import rich.progress
 import soundfile
 import soxr
 
+from datamodules.bad_notes import BadNotesError, bad_notes_message, write_bad_notes
 from datamodules.sources.source import NoteSource
 
 # To be raised by every edit that gives other samples for the same file and settings: old caches are then not read.
@@ -36,7 +37,6 @@ ONSET_SEARCH_S = 4.0
 SILENCE_PEAK = 2.0**-15
 # Above this a float file can hold no sound, and float32 sums overflow.
 LARGEST_SAMPLE = 1e6
-NAMED_AT_MOST = 20
 # A row of the cache has this length; nothing longer is a note.
 LONGEST_S = 600.0
 
@@ -74,18 +74,6 @@ class WaveformSettings:
     def length(self) -> int:
         """The kept segment in samples."""
         return max(1, round(self.duration_s * self.sample_rate))
-
-
-class BadNotesError(ValueError):
-    """Notes that cannot be used, all of them at once.
-
-    Attributes:
-        reasons: note id -> why it cannot be used.
-    """
-
-    def __init__(self, message: str, reasons: dict[str, str]) -> None:
-        super().__init__(message)
-        self.reasons = reasons
 
 
 @dataclass(frozen=True)
@@ -302,7 +290,7 @@ def _build(
     try:
         index = _decode_all(source, root, notes, settings, temporary / "samples.f32", workers, progress)
         np.savez(temporary / "index.npz", **index)
-        _write_bad_notes(temporary / "bad_notes.csv", notes, index["reasons"])
+        write_bad_notes(temporary / "bad_notes.csv", notes, index["reasons"])
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:
@@ -384,13 +372,6 @@ def _read_one(source: NoteSource, root: Path | None, note: Any, settings: Wavefo
     return prepare_waveform(samples, rate, settings), rate
 
 
-def _write_bad_notes(path: Path, notes: pd.DataFrame, reasons: np.ndarray) -> None:
-    """Write the bad notes as a corrections file that drops them."""
-    bad = reasons != ""
-    table = pd.DataFrame({"note_id": notes.note_id[bad], "action": "drop", "midi": "", "reason": reasons[bad]})
-    table.to_csv(path, index=False)
-
-
 def _open(folder: Path, notes: pd.DataFrame, settings: WaveformSettings, on_bad_file: str) -> Waveforms:
     """Map a complete cache; stop for its bad notes, or leave them out."""
     with np.load(folder / "index.npz") as index:
@@ -398,7 +379,7 @@ def _open(folder: Path, notes: pd.DataFrame, settings: WaveformSettings, on_bad_
     bad = np.flatnonzero(reasons != "")
     dropped = {str(notes.note_id.iloc[row]): str(reasons[row]) for row in bad}
     if len(bad) and (on_bad_file == "stop" or len(bad) == len(notes)):
-        raise BadNotesError(_bad_notes_message(notes, reasons, bad, folder), dropped)
+        raise BadNotesError(bad_notes_message(notes, reasons, bad, folder), dropped)
     kept = np.flatnonzero(reasons == "")
     content = hashlib.sha256(f"{settings.sample_rate}".encode())
     for row in kept:
@@ -413,18 +394,3 @@ def _open(folder: Path, notes: pd.DataFrame, settings: WaveformSettings, on_bad_
         kept=kept,
         dropped=dropped,
     )
-
-
-def _bad_notes_message(notes: pd.DataFrame, reasons: np.ndarray, bad: np.ndarray, folder: Path) -> str:
-    """Name the bad notes, their files and what to do."""
-    lines = [f"{len(bad)} of {len(notes)} notes cannot be used:"]
-    for row in bad[:NAMED_AT_MOST]:
-        note = notes.iloc[row]
-        lines.append(f"  {note.audio or 'rendered'} (note {note.note_id}): {reasons[row]}")
-    if len(bad) > NAMED_AT_MOST:
-        lines.append(f"  and {len(bad) - NAMED_AT_MOST} more")
-    lines.append(
-        "Replace or remove the files; or drop the notes by a corrections file (--data.corrections), all of them are in "
-        f"{folder / 'bad_notes.csv'}; or go on without them by --data.on_bad_file drop."
-    )
-    return "\n".join(lines)
