@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from datamodules.mel import MelSettings, mel_centres_hz
 from experiments.cli import PitchTimbreCLI
-from experiments.config_files import ALLOW_CLASSES, trust_own_classes
+from experiments.known_settings import ALLOW_CLASSES
+from experiments.lightning_cli import allow_listed_classes
 from lightning_modules.load import load
 from lightning_modules.networks import Dimensions, PitchEncoder
 from lightning_modules.objectives import ObjectiveWeights
@@ -72,15 +73,15 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Configurations may name the classes of this module."""
     with monkeypatch.context() as patch:
         patch.setenv(ALLOW_CLASSES, "tests")
-        trust_own_classes()
+        allow_listed_classes()
         yield
-    trust_own_classes()
+    allow_listed_classes()
 
 
 @pytest.mark.usefixtures("allowed")
 def test_a_configuration_chooses_an_encoder_of_another_module(tmp_path: Path) -> None:
     words = ["--config", str(CONFIGS / "m0.yaml"), "--data.max_notes", "40", "--trainer.logger", "false"]
-    chosen = ["--model.pitch_encoder", "LoudestBand", "--model.pitch_encoder.every", "4"]
+    chosen = ["--model.pitch_encoder", f"{__name__}.LoudestBand", "--model.pitch_encoder.every", "4"]
     model: Any = PitchTimbreCLI([*words, *chosen, "--run_dir", str(tmp_path)], run=False).model
     assert model.pitch_encoder.every == 4
     assert model.pitch_encoder.layer.in_features == 64
