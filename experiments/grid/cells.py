@@ -79,7 +79,9 @@ class Cell:
         claim = self.run_dir / "grid_key"
         if not self.run_dir.is_dir() or (claim.is_file() and claim.read_bytes() == self.key.encode()):
             return []
-        return [file for file in self.run_dir.iterdir() if file.name != "older" and not file.name.endswith(".lock")]
+        # A claim that was killed while it wrote its key leaves a temporary file, and nothing of another key.
+        names = [file.name for file in self.run_dir.iterdir() if not file.name.endswith((".lock", ".tmp"))]
+        return [self.run_dir / name for name in names if name != "older"]
 
     def set_aside(self) -> None:
         """Move what another key left into ``older/<n>``, so that nothing resumes from it; for the claim's holder."""

@@ -424,3 +424,11 @@ def test_fifos_in_a_cells_folder_are_not_opened(tmp_path: Path) -> None:
     assert kept_outcome(cell) is None
     assert len(cell.left_by_others()) == 5
     assert "log.txt" in progress.tail(cell.log)
+
+
+def test_a_claim_killed_while_it_wrote_its_key_leaves_nothing_to_set_aside(tmp_path: Path) -> None:
+    cell = Cell("m6", 0, tmp_path, epochs=10, key="key")
+    (tmp_path / ".grid_key.123.tmp").write_text("ke")
+    cell.set_aside()
+    assert not (tmp_path / "older").exists()
+    assert (tmp_path / "grid_key").read_text() == "key"
