@@ -207,6 +207,8 @@ class LastCheckpoint(ModelCheckpoint):
         for log in _epoch_logs(trainer):
             log.restore(checkpoint.get(EpochLog.__name__, {}))
         self._ended = checkpoint.get("ended", False)
+        if trainer.max_steps != -1:
+            _begin_next_epoch(checkpoint["loops"]["fit_loop"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Train no further where early stopping had ended the training."""
@@ -230,3 +232,12 @@ def _own_paths(state: dict[str, Any], folder: Any) -> None:
         state["best_k_models"] = {own(path): score for path, score in state["best_k_models"].items()}
     if "dirpath" in state:
         state["dirpath"] = folder
+
+
+def _begin_next_epoch(loop: dict[str, Any]) -> None:
+    """Let the trainer go on with the next epoch: with ``max_steps`` it would end the last one a second time."""
+    loop["epoch_progress"]["current"]["completed"] = loop["epoch_progress"]["current"]["processed"]
+    loop["epoch_progress"]["total"]["completed"] = loop["epoch_progress"]["total"]["processed"]
+    for name in ("batch_progress", "scheduler_progress"):
+        loop[f"epoch_loop.{name}"]["current"] = dict.fromkeys(loop[f"epoch_loop.{name}"]["current"], 0)
+    loop["epoch_loop.batch_progress"]["is_last_batch"] = False
