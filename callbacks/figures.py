@@ -278,7 +278,8 @@ def draw_pitch_matrix(
     names = [name_from_midi(tick) for tick in ticks]
     for axes, (categories, pitches), name in zip(grid, (fitted, scored), ("training", "scored"), strict=True):
         table = np.zeros((n_pitches + 1, n_pitches), dtype=np.int64)
-        np.add.at(table, ([pitch_of.get(category, -1) + 1 for category in categories.tolist()], pitches.numpy()), 1)
+        matched = np.array([pitch_of.get(category, -1) + 1 for category in categories.tolist()], dtype=np.int64)
+        np.add.at(table, (matched, pitches.numpy()), 1)
         share = np.ma.masked_equal(100 * table / np.maximum(table.sum(0), 1), 0)
         extent = (-0.5, n_pitches - 0.5, -1.5, n_pitches - 0.5)
         picture = axes.imshow(share, cmap=shades, vmin=0, vmax=100, origin="lower", aspect="equal", extent=extent)

@@ -166,5 +166,6 @@ def _data_of(settings: Path) -> NotePairs:
 
 def _subclasses(kind: type) -> list[type]:
     """All classes that inherit from ``kind`` and belong to this project."""
-    below = [each for sub in kind.__subclasses__() for each in (sub, *_subclasses(sub))]
+    children: list[type] = kind.__subclasses__()
+    below = [each for child in children for each in (child, *_subclasses(child))]
     return [each for each in below if each.__module__.startswith(sources.__name__)]

@@ -14,6 +14,7 @@ _MODULES = {
     "NSynthSource": "nsynth",
     "PhilharmoniaSource": "philharmonia",
     "SolSource": "sol",
+    "SoundfontNotes": "soundfont",
     "TableSource": "table",
     "TinySolSource": "tinysol",
 }

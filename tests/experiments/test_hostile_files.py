@@ -90,7 +90,7 @@ def test_a_bomb_in_the_runs_folder_is_set_aside(
 
 
 def test_lightning_itself_reads_no_bomb(bomb: Path, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+    with pytest.raises(Exception, match="UnpicklingError"):
         AtomicCheckpointIO().load_checkpoint(bomb, weights_only=False)
     assert not (tmp_path / "exploded").exists()
 
