@@ -83,7 +83,7 @@ def test_a_fifo_is_no_checkpoint(tmp_path: Path) -> None:
 def test_paths_of_a_checkpoint_become_those_of_the_own_folder(tmp_path: Path) -> None:
     """Whatever folder a checkpoint names: ModelCheckpoint removes the files that its state names."""
     content = checkpoint()
-    trainer: Any = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), loggers=[])
+    trainer: Any = SimpleNamespace(state=SimpleNamespace(fn=TrainerFn.FITTING), loggers=[], max_steps=-1)
     LastCheckpoint(tmp_path).on_load_checkpoint(trainer, None, content)  # type: ignore[arg-type]
     own = str(tmp_path / "best.ckpt")
     found = content["callbacks"]["ModelCheckpoint"]

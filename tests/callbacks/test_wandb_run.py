@@ -236,7 +236,7 @@ def test_a_fit_without_account_asks_nobody_and_says_what_metrics_json_says(
     assert pictures == {"generated", "swaps", "timbre_space", "pitch_matrix", "curves"}
     assert {f"figures/{name}" for name in pictures} <= kept["summary"].keys()
     for label in ("pitch", "instrument"):
-        [trained] = (tmp_path / "classifiers").glob(f"*/{label}/wandb/offline-run-*")
+        [trained] = (tmp_path / "classifiers").glob(f"*/*/{label}/wandb/offline-run-*")
         [about] = records(trained, "run")[:1]
         assert (about["job_type"], about["run_group"]) == ("classifier", f"classifier_{label}")
         assert read_summary(trained)["state"] == "finished"
@@ -267,7 +267,7 @@ def test_online_without_a_network_is_kept_offline(tmp_path: Path) -> None:
     """A key, but nobody answers."""
     script = (
         "from pathlib import Path; from callbacks import wandb_run; wandb_run.CONNECT_S = 2.0\n"
-        "run = wandb_run.WandbRun(Path('run'), 'm6', 0); run.log_hyperparams({})\n"
+        "run = wandb_run.WandbRun(Path('run'), 'm6', 0); run.begin({})\n"
         "run.log_metrics({'epoch': 0, 'val/acc': 5.0}); run.close({})"
     )
     environment = {

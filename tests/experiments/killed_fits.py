@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from callbacks import checkpoints
 from callbacks.epoch_log import EpochLog
 from callbacks.epoch_seed import EpochSeed
-from experiments import cli
+from experiments import scoring
 from experiments.__main__ import main
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -30,7 +30,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "the log": (EpochLog, "log_metrics"),
     "the log's write": (EpochLog, "_write"),
     "the final test": (PitchTimbreVAE, "test_step"),
-    "metrics.json": (cli, "write_json"),
+    "metrics.json": (scoring, "write_json"),
     "a classifier's step": (NoteClassifier, "training_step"),
     "a classifier's keeping": (NoteClassifier, "kept"),
 }

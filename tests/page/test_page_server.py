@@ -86,6 +86,8 @@ def test_a_taken_port_is_named(card: Path) -> None:
 
 
 SERVER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 from pathlib import Path
 from pitch_timbre import page_server
 page_server.files = lambda name: Path({package!r})

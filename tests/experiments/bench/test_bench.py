@@ -139,8 +139,8 @@ def test_the_bare_loop_hears_the_tones_in_the_precision_that_the_trainer_hears_t
             """No trainer is attached."""
 
     heard: list[tuple[bool, bool, int]] = []
-    calibration, twin = PitchCalibration(), Twin(n_mels=16, width=8)
-    calibration.tones = torch.rand(3, 16), torch.tensor([60, 61, 62])
+    calibration, twin = PitchCalibration(), Twin(n_mels=32, width=8)
+    calibration.tones = torch.rand(3, 32), torch.tensor([60, 61, 62])
     trainer: Any = SimpleNamespace(callbacks=[calibration], precision_plugin=MixedPrecision("bf16-mixed", "cpu"))
     calibration.on_validation_epoch_end(trainer, twin.eval())
     steps.BareLoop(twin).on_train_end(trainer, twin)
