@@ -41,7 +41,7 @@ from experiments.reporting.table import print_table
 def _modules() -> tuple[str, ...]:
     """Their names, and of what they import only when they use it."""
     own = [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in code_files()]
-    return (*own, "librosa.filters", "wandb")
+    return ("experiments.grid.single_thread", *own, "librosa.filters", "wandb")
 
 
 PROGRAM = Program("experiments.__main__:main", "experiments.cli:train_classifiers", _modules())

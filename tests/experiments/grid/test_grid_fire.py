@@ -233,8 +233,7 @@ if __name__ == "__main__":
     said = warm.communicate(timeout=PATIENCE_S)[0]
     told = json.loads(said.splitlines()[-1])
     assert told["status"] == 0, (tmp_path / "log.txt").read_text()
-    # Its own, and the idle one of onnxruntime, which torchmetrics imports where it is installed.
-    assert told["server"] == {"threads": 2, "cuda": False, "torch_threads": 1, "preloaded": True, "gpu": "-1"}
+    assert told["server"] == {"threads": 1, "cuda": False, "torch_threads": 1, "preloaded": True, "gpu": "-1"}
     assert (tmp_path / "warm" / "metrics.csv").read_text() == (tmp_path / "cold" / "metrics.csv").read_text()
     scores = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("warm", "cold")]
     assert [scores[0][at] for at in ("best", "last")] == [scores[1][at] for at in ("best", "last")]
