@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +15,58 @@ from lightning_modules.note_module import NoteModule, check_positive
 from lightning_modules.schedules import ParameterGroup
 
 
-class NoteClassifier(NoteModule):
+class Evaluator(NoteModule):
+    """A classifier that measures are computed with: trained once for some data, from true labels, and kept.
+
+    Attributes:
+        label: which label it learns.
+        learning_rate: of Adam.
+    """
+
+    label: Literal["pitch", "instrument"]
+    learning_rate: float
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """All parameters, at one learning rate."""
+        return [ParameterGroup(list(self.parameters()), self.learning_rate)]
+
+    @classmethod
+    def load(cls, file: Path, data_hash: str, label: str) -> Self:
+        """Read a kept classifier of this data, in evaluation mode.
+
+        Raises:
+            ValueError: the file is no such checkpoint, or of other data, or of the other label.
+        """
+        try:
+            kept = read_file(file)
+            classifier = cls(**kept["arguments"])
+            classifier.check_weights(kept["state_dict"])
+            classifier.load_state_dict(kept["state_dict"])
+        except Exception as error:
+            raise ValueError(
+                f"{file}: not a classifier checkpoint ({type(error).__name__}); delete it to train a new one"
+            ) from error
+        if (found := (kept.get("data_hash"), classifier.label)) != (data_hash, label):
+            raise ValueError(
+                f"{file}: trained on other data or labels {found}, not {(data_hash, label)}; "
+                "delete it to train a new one"
+            )
+        return classifier.eval().requires_grad_(False)
+
+    def fingerprint(self) -> str:
+        """A hash of all weights: whether two runs were judged by the same classifier."""
+        digest = sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def kept(self, data_hash: str) -> dict[str, Any]:
+        """What a file holds that :meth:`load` reads."""
+        return {"arguments": self.arguments, "data_hash": data_hash, "state_dict": self.state_dict()}
+
+
+class NoteClassifier(Evaluator):
     """A frame's pitch or instrument, from true labels.
 
     Args:
@@ -66,42 +117,3 @@ class NoteClassifier(NoteModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Cross-entropy and accuracy (%) of the scored notes."""
         self._step(batch, "val")
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """All parameters, at one learning rate."""
-        return [ParameterGroup(list(self.parameters()), self.learning_rate)]
-
-    @classmethod
-    def load(cls, file: Path, data_hash: str, label: str) -> NoteClassifier:
-        """Read a kept classifier of this data, in evaluation mode.
-
-        Raises:
-            ValueError: the file is no such checkpoint, or of other data, or of the other label.
-        """
-        try:
-            kept = read_file(file)
-            classifier = cls(**kept["arguments"])
-            classifier.check_weights(kept["state_dict"])
-            classifier.load_state_dict(kept["state_dict"])
-        except Exception as error:
-            raise ValueError(
-                f"{file}: not a classifier checkpoint ({type(error).__name__}); delete it to train a new one"
-            ) from error
-        if (found := (kept.get("data_hash"), classifier.label)) != (data_hash, label):
-            raise ValueError(
-                f"{file}: trained on other data or labels {found}, not {(data_hash, label)}; "
-                "delete it to train a new one"
-            )
-        return classifier.eval().requires_grad_(False)
-
-    def fingerprint(self) -> str:
-        """A hash of all weights: whether two runs were judged by the same classifier."""
-        digest = sha256()
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-    def kept(self, data_hash: str) -> dict[str, Any]:
-        """What a file holds that :meth:`load` reads."""
-        return {"arguments": self.arguments, "data_hash": data_hash, "state_dict": self.state_dict()}
