@@ -91,7 +91,7 @@ class GenerationMetrics(L.Callback):
     def _measure(self, module: Any, scored: NoteOutputs, training: NoteOutputs | None = None) -> dict[str, float]:
         """The values of an epoch, or with the training notes all those of a test."""
         x, mu, category = scored.x, scored.mu, scored.category
-        c = F.one_hot(category, module.n_pitches).to(mu)
+        c = F.one_hot(category, module.n_categories).to(mu)
         source = torch.Generator().manual_seed(0)
         random_z = torch.randn(mu.shape, generator=source).to(mu)
         generated = {"recon": module.decode(mu, c), "rand": module.decode(random_z, c)}
@@ -135,8 +135,8 @@ class GenerationMetrics(L.Callback):
         mu, category = scored.mu, scored.category
         source = torch.Generator().manual_seed(0)
         i, j = (torch.randint(len(mu), (SWAPS,), generator=source).to(mu.device) for _ in range(2))
-        swapped = module.decode(mu[i], F.one_hot(category[j], module.n_pitches).to(mu))
-        wanted = commonest_pitches(training.category, training.pitch, module.n_pitches).to(mu.device)[category[j]]
+        swapped = module.decode(mu[i], F.one_hot(category[j], module.n_categories).to(mu))
+        wanted = commonest_pitches(training.category, training.pitch, module.n_categories).to(mu.device)[category[j]]
         pitch, instrument = (
             self._classifiers[label].to(mu.device).posterior(swapped).argmax(-1) for label in ("pitch", "instrument")
         )

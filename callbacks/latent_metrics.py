@@ -102,7 +102,7 @@ class LatentMetrics(L.Callback):
 
 def _chance_levels(scored: NoteOutputs, fitted: NoteOutputs, module: Any) -> dict[str, float]:
     """What the notes score without any knowledge of pitch or instrument, in [0, 1]."""
-    found = random_category_levels(scored.pitch, fitted.pitch, module.n_pitches)
+    found = random_category_levels(scored.pitch, fitted.pitch, module.n_categories)
     found["instrument_only"] = instrument_only_level(scored.instrument, scored.pitch, fitted.instrument, fitted.pitch)
     order = torch.randperm(len(fitted.category), generator=torch.Generator().manual_seed(0))
     for name in PROBED:

@@ -68,7 +68,7 @@ class RunFigures(L.Callback):
         names = [(data.instruments[label], lowest + of) for label, of in zip(instrument, pitch, strict=True)]
 
         def decode(z: Tensor, categories: Tensor) -> np.ndarray:
-            c = F.one_hot(categories, module.n_pitches).to(z)
+            c = F.one_hot(categories, module.n_categories).to(z)
             return module.decode(z.to(module.device), c.to(module.device)).float().cpu().numpy()
 
         examples = choose_examples(instrument, pitch)

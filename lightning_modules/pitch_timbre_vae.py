@@ -70,7 +70,7 @@ class PitchTimbreVAE(NoteModule):
                 f"model.n_categories is {k} for {n_pitches} pitches; give at least 2, and one a pitch for labels"
             )
         self.weights, self.schedule, self.amsgrad = weights, schedule, amsgrad
-        self.n_pitches, self.n_mels, self.n_latent = k, n_mels, n_latent
+        self.n_categories, self.n_mels, self.n_latent = k, n_mels, n_latent
         self.learning_rate, self.contrast_temperature = learning_rate, contrast_temperature
         lowest_midi -= (k - n_pitches) // 2  # the categories stay in the middle of the pitches
         self.dimensions = networks.Dimensions(n_mels, n_latent, n_pitches, k, width, tuple(mel_hz), lowest_midi)
@@ -94,7 +94,7 @@ class PitchTimbreVAE(NoteModule):
     def draw(self, mu: Tensor, logvar: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Z (B, L) from N(mu, exp(logvar)) and hard c (B, K) by the Gumbel-softmax; mean and mode when evaluating."""
         if not self.training:
-            return mu, F.one_hot(logits.argmax(-1), self.n_pitches).to(mu)
+            return mu, F.one_hot(logits.argmax(-1), self.n_categories).to(mu)
         z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
         # The temperature stays a tensor: reading its value would wait for the device.
         return z, F.gumbel_softmax(logits, self.temperature, hard=True)  # type: ignore[arg-type]

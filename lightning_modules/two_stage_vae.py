@@ -183,9 +183,9 @@ class TwoStageVAE(PitchTimbreVAE):
         z, category = note.z.detach().roll(1, 0)[:n], note.category[:n]
         if self.training:
             z = torch.where(torch.rand(n, 1, device=device) < PRIOR_SHARE, torch.randn_like(z), z)
-            drawn = torch.randint(self.n_pitches, (n,), device=device)
+            drawn = torch.randint(self.n_categories, (n,), device=device)
             category = torch.where(torch.rand(n, device=device) < EVEN_CATEGORIES_SHARE, drawn, category)
-        reencoded = self.encode(self.decode(z, F.one_hot(category, self.n_pitches).to(z)))
+        reencoded = self.encode(self.decode(z, F.one_hot(category, self.n_categories).to(z)))
         return own_objectives.cross_swap(reencoded.mu, z, reencoded.logits, category)
 
     def _prior_frames(self, note: Latents, x: Tensor) -> Tensor:

@@ -227,7 +227,7 @@ class LoggingEachStep(PitchTimbreVAE):
 
 def same_model(cls: type[PitchTimbreVAE], model: PitchTimbreVAE) -> PitchTimbreVAE:
     """Another class of the model with the same arguments and weights."""
-    other = cls(model.weights, model.n_pitches, model.n_mels, model.n_latent)
+    other = cls(model.weights, model.n_categories, model.n_mels, model.n_latent)
     other.load_state_dict(model.state_dict())
     return other
 

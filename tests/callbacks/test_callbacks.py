@@ -34,7 +34,7 @@ class Recorder:
     def __init__(self) -> None:
         self.logged: dict[str, float] = {}
         self.device = torch.device("cpu")
-        self.n_pitches = K
+        self.n_categories = K
         self.midi_offset = self.calibration_agreement = torch.tensor(torch.nan)
         torch.manual_seed(0)
         self.timbre, self.pitch = torch.randn(LATENT, F_MELS), torch.randn(K, F_MELS)
