@@ -97,7 +97,7 @@ class RunRecord(L.Callback):
         if self._sessions and (changed := differences(self._sessions[-1], session)):
             print(f"this run goes on with other {changed}: its bits may not be those of one session", flush=True)
         self._sessions.append(session)
-        write_split(data.notes, data.scored, self.run_dir / "split.csv")
+        write_split(data.notes, data.parts, self.run_dir / "split.csv")
         facts = self.facts(trainer)
         write_json(self.run_dir / "run.json", facts)
         for logger in trainer.loggers:
@@ -125,6 +125,9 @@ class RunRecord(L.Callback):
             "data": data.name,
             "data_hash": data.data_hash,
             "n_notes": len(data.notes),
+            "split": data.split.kind,
+            "selected_on": "other notes" if data.parts.has_selection else "scored notes",
+            "n_selection": int(data.parts.selection.sum()),
             "n_scored": int(data.scored.sum()),
             "n_dropped": len(data.dropped),
             **computed_by(),

@@ -21,7 +21,7 @@ from datamodules.frames import FrameMaker, NoteFrames
 from datamodules.mel import FrameScale, LowBandSettings, MelSettings, mel_centres_hz
 from datamodules.pitch_trackers import Estimator, heard_pitches
 from datamodules.sources.source import NoteSource
-from datamodules.splits import SplitSettings, split_notes
+from datamodules.splits import Split, SplitSettings, split_notes
 from datamodules.table_files import clean_text
 from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms
 
@@ -39,7 +39,7 @@ class NotePairs(L.LightningDataModule):
             same frame as all else. No classifier sees them: rows with and without are judged alike. What a note that
             ends within the longer window lacks of it is silence.
         shifts: which pitch shifts make pairs.
-        split: which notes are scored.
+        split: which notes are scored, and which ones checkpoints are selected on.
         pitch_range: lowest and highest MIDI pitch of the categories; ``None`` takes them from the notes.
         on_bad_file: what to do with notes that cannot be decoded, are silent, end before the frame's longest window or
             lie outside the pitch range: stop and name them, or drop them and say so.
@@ -54,6 +54,7 @@ class NotePairs(L.LightningDataModule):
         notes: the note table, without the notes that were dropped.
         dropped: note id -> reason, of the notes that ``on_bad_file: drop`` left out.
         scale: the bounds of the frames' scale, after ``setup``.
+        parts: which notes are trained on, selected on and scored, after ``setup``.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class NotePairs(L.LightningDataModule):
             )
         self.instruments: list[str] = sorted(self.notes.instrument.unique())
         self.scale: FrameScale | None = None
-        self.scored: np.ndarray = np.zeros(0, dtype=bool)
+        self.parts = Split(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))
         self._content_hash = ""
         self._frames: NoteFrames | None = None
         self._labels: dict[str, Tensor] = {}
@@ -152,6 +153,11 @@ class NotePairs(L.LightningDataModule):
         return len(self.instruments)
 
     @property
+    def scored(self) -> np.ndarray:
+        """(N,) bool, the notes that a test scores."""
+        return self.parts.scored
+
+    @property
     def n_mels(self) -> int:
         """F, the number of mel bands."""
         return self.mel.n_mels
@@ -173,7 +179,9 @@ class NotePairs(L.LightningDataModule):
         digest.update(repr((asdict(self.mel), self.pitch_range, self.instruments)).encode())
         for column in (self.notes.note_id, self.notes.midi, self.notes.instrument):
             digest.update("\n".join(map(str, column)).encode())
-        digest.update(self.scored.tobytes())
+        digest.update(self.parts.scored.tobytes())
+        if self.parts.has_selection:
+            digest.update(self.parts.selection.tobytes())
         return digest.hexdigest()[:16]
 
     # Preparation ------------------------------------------------------------------------------------------------------
@@ -191,10 +199,10 @@ class NotePairs(L.LightningDataModule):
         )
         waveforms = self._keep_good(waveforms)
         self._content_hash = waveforms.content_hash
-        self.scored = split_notes(self.notes, self.split)
+        self.parts = split_notes(self.notes, self.split)
         frames = NoteFrames(self.frame_maker, waveforms, self.shifts)
         self.shifts = frames.shifts
-        self.scale = self.scale or FrameScale.fit(frames.unscaled(~self.scored), self.mel)
+        self.scale = self.scale or FrameScale.fit(frames.unscaled(self.parts.training), self.mel)
         frames.set_scale(self.scale)
         self._labels = {
             "pitch": torch.tensor(self.notes.midi.to_numpy() - self.lowest_midi),
@@ -268,15 +276,15 @@ class NotePairs(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Training notes, in a new order with new shifts each epoch."""
-        return self._loader(~self.scored, train=True)
+        return self._loader(self.parts.training, train=True)
 
     def val_dataloader(self) -> DataLoader:
-        """Scored notes; their order and shifts never change."""
-        return self._loader(self.scored, train=False)
+        """The notes that checkpoints are selected on; their order and shifts never change."""
+        return self._loader(self.parts.selection, train=False)
 
     def test_dataloader(self) -> list[DataLoader]:
         """Scored notes, then the training notes on which honest mappings and probes are fitted."""
-        return [self._loader(self.scored, train=False), self._loader(~self.scored, train=False)]
+        return [self._loader(part, train=False) for part in (self.parts.scored, self.parts.training)]
 
     def on_after_batch_transfer(self, batch: Drawn, dataloader_idx: int) -> NotePair:
         """Read the pairs on the device that the batch is on."""

@@ -6,7 +6,9 @@ A note table is a ``pandas.DataFrame`` sorted by ``note_id`` with the columns of
 * ``midi`` (int): the MIDI pitch, 0..127 (A4 = 69 = 440 Hz).
 * ``instrument`` (str): the instrument's name.
 * ``dynamic`` (str): ``pp`` ... ``ff``, or empty.
-* ``group`` (str): an official fold or another group that a split may respect, or empty.
+* ``group`` (str): the recording, file or take that the note comes from, or empty: a split by recording keeps its notes
+  together, and claims resample them together.
+* ``fold`` (str): the official fold that the note belongs to, or empty; a source may leave the column out.
 * ``audio`` (str): the audio file, relative to the source's root, or empty for rendered notes.
 * ``offset_s`` (float): where the note starts in that file, in seconds.
 """
@@ -17,8 +19,8 @@ import pandas as pd
 
 from datamodules.table_files import clean_text
 
-NOTE_COLUMNS = ("note_id", "midi", "instrument", "dynamic", "group", "audio", "offset_s")
-_NAMES = ("note_id", "instrument", "dynamic", "group")
+NOTE_COLUMNS = ("note_id", "midi", "instrument", "dynamic", "group", "fold", "audio", "offset_s")
+_NAMES = ("note_id", "instrument", "dynamic", "group", "fold")
 
 
 def check_notes(notes: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -32,6 +34,7 @@ def check_notes(notes: pd.DataFrame, where: str) -> pd.DataFrame:
         ValueError: a column is missing, the table is empty, a note id occurs twice, a pitch is no whole number in
             0..127, a text holds invisible characters, or two instruments differ in case only.
     """
+    notes = notes if "fold" in notes else notes.assign(fold="")
     missing = [column for column in NOTE_COLUMNS if column not in notes.columns]
     if missing:
         raise ValueError(f"{where}: the note table lacks the column(s) {', '.join(missing)}")

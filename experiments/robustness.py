@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 
 from experiments.trained_runs import Sounds, TrainedRun, open_run
 from metrics import degradations
 from metrics.category_mapping import mapped_correctly
+from metrics.latent_probe import linear_reader
 
 READ_S = 1.5
 """Seconds of each note that are read: the latest instant, and the window after it."""
@@ -89,15 +88,15 @@ class Reader:
     @classmethod
     def fitted(cls, run: TrainedRun) -> Reader:
         """Fit the mapping, the probe and the judges on the clean training notes of a run."""
-        notes, scored = run.data.notes, run.data.scored
+        notes, scored, training = run.data.notes, run.data.scored, run.data.parts.training
         midi, instruments = notes.midi.to_numpy(), notes.instrument.to_numpy(str)
         sounds = run.sounds(READ_S)
-        frames = run.frames(sounds[~scored])
+        frames = run.frames(sounds[training])
         latents = run.encode(frames)
         x = frames.x.numpy()
-        known = latents.category, torch.from_numpy(midi[~scored])
-        probe = linear_reader(latents.mu.numpy(), instruments[~scored])
-        judges = linear_reader(x, midi[~scored]), linear_reader(x, instruments[~scored])
+        known = latents.category, torch.from_numpy(midi[training])
+        probe = linear_reader(latents.mu.numpy(), instruments[training])
+        judges = linear_reader(x, midi[training]), linear_reader(x, instruments[training])
         return cls(run, sounds[scored], midi[scored], instruments[scored], known, probe, judges)
 
     def score(self, sounds: Sounds) -> dict[str, float]:
@@ -120,11 +119,6 @@ class Reader:
         pitch, instrument = (judge.predict(x) for judge in self.judges)
         right = {"swap_pitch": pitch == self.midi, "swap_instrument": instrument == self.instruments}
         return {name: 100 * float(np.mean(each)) for name, each in right.items()}
-
-
-def linear_reader(inputs: NDArray[np.float32], labels: NDArray[np.generic]) -> Pipeline:
-    """A logistic regression of standardised inputs (N, D), fitted until it converges."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2_000)).fit(inputs, labels)
 
 
 def yin_accuracy(sounds: Sounds, rate: int, frame_s: float, midi: NDArray[np.int64]) -> float:

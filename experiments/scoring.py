@@ -63,7 +63,7 @@ def score_fit(run: PitchTimbreCLI) -> None:
     latents = run.callback(LatentMetrics)
     categories, pitches = latents.training_notes
     _write_table(pd.DataFrame({"category": categories, "pitch": pitches}), run_dir / CATEGORIES)
-    scored = run.datamodule.notes.loc[run.datamodule.scored, ["note_id", "instrument", "midi"]]
+    scored = run.datamodule.notes.loc[run.datamodule.scored, ["note_id", "instrument", "midi", "group"]]
     _write_table(pd.concat([scored.reset_index(drop=True), latents.notes], axis=1), run_dir / NOTES)
     content = {
         **run.callback(RunRecord).facts(run.trainer),

@@ -160,6 +160,8 @@ def choose_recording(recordings: Sequence[Recording], midi: int, other: bool) ->
 class EmbeddedNotes(NoteSource):
     """The notes of the embedded recordings: with the default arguments, 1,885 notes of 12 instruments.
 
+    The ``group`` of a note is the recording that it is rendered from.
+
     Args:
         instruments: which of :data:`INSTRUMENTS`; ``None`` for all.
         dynamics: which of :data:`DYNAMICS`; ``None`` for all. An instrument keeps those that it has (piano and flute
@@ -200,7 +202,8 @@ class EmbeddedNotes(NoteSource):
                 "midi": midi,
                 "instrument": name,
                 "dynamic": dynamic,
-                "group": "",
+                "group": _recording_of(name, midi, dynamic).name,
+                "fold": "",
                 "audio": "",
                 "offset_s": 0.0,
             }
@@ -256,13 +259,18 @@ def render_note(
     _check_names(f"dynamic of {instrument}", [dynamic], velocities)
     velocity = velocities[dynamic]
     detune_cents, onset = _draw(seed, instrument, midi, dynamic, take)
-    recording = choose_recording(_recordings()[instrument], midi, dynamic in _DYNAMICS_OF_THE_OTHER_RECORDING)
+    recording = _recording_of(instrument, midi, dynamic)
 
     note = np.zeros(round(duration_s * SAMPLE_RATE))
     sounding = note[onset:]
     sounding[:] = _transpose(recording, recording.rate_for(midi, detune_cents), len(sounding))
     sounding *= _envelope(recording, len(sounding)) * (velocity / 127.0) ** 2
     return _low_pass(note, recording, velocity).astype(np.float32)
+
+
+def _recording_of(instrument: str, midi: int, dynamic: str) -> Recording:
+    """The recording that a note is rendered from."""
+    return choose_recording(_recordings()[instrument], midi, dynamic in _DYNAMICS_OF_THE_OTHER_RECORDING)
 
 
 def _check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -187,7 +187,13 @@ def notes_from_names(
 
 def _row(relative: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Complete the fields of a file name to a row of the note table."""
-    basis = {"note_id": PurePosixPath(relative).stem, "dynamic": "", "group": "", "offset_s": 0.0, "audio": relative}
+    basis = {
+        "note_id": PurePosixPath(relative).stem,
+        "dynamic": "",
+        "group": relative,
+        "offset_s": 0.0,
+        "audio": relative,
+    }
     return {**basis, "midi": midi_from_name(fields["pitch"]), **fields}
 
 

@@ -25,7 +25,7 @@ _FIELDS = {
 class NSynthSource(FileSource):
     """Notes of NSynth: a folder with ``examples.json`` and ``audio/``, or a folder of such folders.
 
-    ``group`` is the name of the folder that holds a note (``nsynth-train`` ...); ``dynamic`` is the MIDI velocity.
+    ``fold`` is the name of the folder that holds a note (``nsynth-train`` ...); ``dynamic`` is the MIDI velocity.
 
     Args:
         sources: which of ``acoustic``, ``electronic``, ``synthetic`` to take. All where ``None``.
@@ -70,7 +70,8 @@ class NSynthSource(FileSource):
                 "midi": table.pitch,
                 "instrument": table[name],
                 "dynamic": table.velocity,
-                "group": table.group,
+                "group": table.note_id,
+                "fold": table.fold,
                 "audio": table.audio,
                 "offset_s": 0.0,
             }
@@ -93,7 +94,7 @@ def _examples(root: Path) -> Iterator[dict[str, Any]]:
             fields = {name: example[name] for name in _FIELDS}
             fields["velocity"] = str(fields["velocity"])
             audio = (folder / "audio" / f"{note_id}.wav").as_posix()
-            yield {**fields, "note_id": note_id, "audio": audio, "group": file.parent.resolve().name}
+            yield {**fields, "note_id": note_id, "audio": audio, "fold": file.parent.resolve().name}
 
 
 def _read_examples(file: Path) -> dict[str, dict[str, Any]]:

@@ -24,8 +24,9 @@ class TableSource(FileSource):
 
     Columns: ``audio`` (path relative to the table, or to the root where one is given), ``pitch`` (MIDI number or note
     name: ``A4``, ``F#3``, ``Bb5``) and ``instrument``; optional ``note_id`` (else the path, with the offset where there
-    is one), ``dynamic``, ``group`` and ``offset_s`` (where the note starts in its file, in seconds). Other columns are
-    passed over. Cells have one form (see :mod:`datamodules.table_files`).
+    is one), ``dynamic``, ``group`` (the recording or take), ``fold`` (an official one) and ``offset_s`` (where the note
+    starts in its file, in seconds). Other columns are passed over. Cells have one form (see
+    :mod:`datamodules.table_files`).
 
     Args:
         table: the file, ``.csv`` or ``.jsonl``.
@@ -80,7 +81,7 @@ def _note(root: Path, row: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"offset_s {row['offset_s']} is no time in seconds")
     unnamed = PurePosixPath(audio).as_posix() + (f"@{offset_s:g}" if offset_s else "")
     return {
-        **{name: _text(row, name) for name in ("instrument", "dynamic", "group")},
+        **{name: _text(row, name) for name in ("instrument", "dynamic", "group", "fold")},
         "note_id": _text(row, "note_id") or unnamed,
         "midi": _midi(_text(row, "pitch")),
         "audio": audio,

@@ -40,7 +40,7 @@ class TinySolSource(FileSource):
         self.download = download
 
     def read_notes(self, root: Path | None) -> pd.DataFrame:
-        """Read the note table from the file names; ``group`` is the official fold ("0" .. "4") where it is known.
+        """Read the note table from the file names; ``fold`` is the official fold ("0" .. "4") where it is known.
 
         Raises:
             ValueError: the metadata and the file names contradict each other, or see
@@ -62,7 +62,7 @@ class TinySolSource(FileSource):
 
 
 def _with_folds(notes: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Fill ``group`` with the official fold, and ``instrument`` and ``midi`` with the metadata's own."""
+    """Fill ``fold`` with the official fold, and ``instrument`` and ``midi`` with the metadata's own."""
     known = {PurePosixPath(row["Path"]).stem: row for row in read_csv(path, _METADATA_COLUMNS).values()}
     unknown = [note_id for note_id in notes.note_id if note_id not in known]
     if unknown:
@@ -71,4 +71,4 @@ def _with_folds(notes: pd.DataFrame, path: Path) -> pd.DataFrame:
     contrary = notes.note_id[notes.midi.astype(str) != [row["Pitch ID"] for row in rows]]
     if len(contrary):
         raise ValueError(f"{path}: has another pitch than the name of {contrary.iloc[0]!r}; download both again")
-    return notes.assign(group=[row["Fold"] for row in rows], instrument=[row["Instrument (in full)"] for row in rows])
+    return notes.assign(fold=[row["Fold"] for row in rows], instrument=[row["Instrument (in full)"] for row in rows])

@@ -238,7 +238,7 @@ def check_same_terms(data: NotePairs, model: PitchTimbreVAE) -> None:
     Raises:
         DisagreementError: they do not.
     """
-    indices = torch.from_numpy((~data.scored).nonzero()[0][:32])
+    indices = torch.from_numpy(data.parts.training.nonzero()[0][:32])
     semitones = torch.arange(len(indices)) % (data.shifts.highest - data.shifts.lowest + 1) + data.shifts.lowest
     items = ItemByItem(data, indices)
     collated = torch.utils.data.default_collate([items.pair(i, int(s)) for i, s in enumerate(semitones)])
@@ -257,7 +257,7 @@ def _by_defaults(data: NotePairs, model: PitchTimbreVAE, epochs: int, folder: Pa
         DataLoader(
             ItemByItem(data, torch.from_numpy(part.nonzero()[0])), data.batch_size, shuffle=shuffle, num_workers=2
         )
-        for part, shuffle in ((~data.scored, True), (data.scored, False))
+        for part, shuffle in ((data.parts.training, True), (data.scored, False))
     )
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=CSVLogger(folder), enable_progress_bar=False, log_every_n_steps=1

@@ -72,10 +72,11 @@ def render(cells: pd.DataFrame) -> str:
             "",
             "## Honest protocol, best checkpoint",
             "",
-            "Mappings and probes are fitted and chosen on training notes. ACC_abs takes each category for the MIDI",
-            "pitch that synthetic tones gave it, with no mapping; Agreement is the share of the tones that agree. The",
-            "instrument offset is the median error of the instrument that is farthest off. Pitch gap is how much more",
-            "of the pitch is in c than in the best dimension of z.",
+            "Mappings and probes are fitted on training notes; the probes of z are logistic regressions that have",
+            "converged: no epoch and no seed is chosen. ACC_abs takes each category for the MIDI pitch that synthetic",
+            "tones gave it, with no mapping; Agreement is the share of the tones that agree. The instrument offset is",
+            "the median error of the instrument that is farthest off. Pitch gap is how much more of the pitch is in c",
+            "than in the best dimension of z.",
             "",
             *markdown(HONEST_METRICS, {"here": honest}),
             "",
@@ -141,6 +142,10 @@ def header(cells: pd.DataFrame) -> list[str]:
         f"- {len(runs)} cells of {' to '.join(dict.fromkeys(f'{n:.0f}' for n in epochs))} epochs, "
         f"{hours:.2f} hours of run time in all ({runs['wall_s'].mean():.0f} s a cell)",
     ]
+    if "split" in runs and (known := runs[["split", "selected_on"]].dropna()).size:
+        each = known.drop_duplicates().itertuples(index=False)
+        told = sorted(f"{escaped(kind)}, checkpoints selected on {escaped(on)}" for kind, on in each)
+        lines.insert(1, f"- Split: {'; '.join(told)}")
     if runs["fold"].notna().any():
         folds = (
             f"{runs['fold'].nunique()} folds: a seed's score is the mean over them; seeds that lack one are left out"

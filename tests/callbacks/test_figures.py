@@ -226,7 +226,7 @@ def test_stage(small_pairs: NotePairs, tmp_path: Path) -> Callable[..., Path]:
             callback.on_fit_end(trainer, module)
         before = torch.get_rng_state()
         with torch.inference_mode():
-            for loader, notes in enumerate((small_pairs.scored, ~small_pairs.scored)):
+            for loader, notes in enumerate((small_pairs.scored, small_pairs.parts.training)):
                 indices = torch.from_numpy(np.flatnonzero(notes))
                 batch = small_pairs.pairs(indices, torch.zeros(len(indices), dtype=torch.long))
                 gatherer.on_test_batch_end(trainer, module, module.encode(batch.x), batch, 0, loader)

@@ -18,7 +18,7 @@ import torch
 from callbacks.checkpoints import write_checkpoint
 from callbacks.epoch_log import EpochLog
 from datamodules.atomic_files import read_json, regular_file, remove_leftovers, replacing, write_json
-from datamodules.splits import write_split
+from datamodules.splits import Split, write_split
 
 
 def write_log(file: Path) -> None:
@@ -29,7 +29,7 @@ def write_log(file: Path) -> None:
 
 
 def write_notes(file: Path) -> None:
-    write_split(pd.DataFrame({"note_id": ["a", "b"]}), np.array([True, False]), file)
+    write_split(pd.DataFrame({"note_id": ["a", "b"]}), Split(*2 * [np.array([True, False])]), file)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {

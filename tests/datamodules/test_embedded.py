@@ -93,7 +93,14 @@ class TestNoteTable:
     def test_ids_name_instrument_pitch_dynamic_and_take(self):
         notes = EmbeddedNotes(instruments=["flute"], dynamics=["mf"], takes=2).read_notes(None)
         assert list(notes.note_id[:3]) == ["flute-060-mf", "flute-060-mf-t2", "flute-061-mf"]
-        assert set(notes.group) == {""}
+        assert set(notes.fold) == {""}
+
+    def test_the_group_is_the_recording_that_a_note_is_rendered_from(self):
+        notes = EmbeddedNotes().read_notes(None)
+        assert notes.group.nunique() == 142
+        assert (notes.groupby("group").instrument.nunique() == 1).all()
+        flute = notes.set_index("note_id").group
+        assert flute["flute-060-mf"] != flute["flute-060-ff"]  # the dynamics of a pitch take turns with two recordings
 
     def test_takes_multiply_the_set(self):
         assert len(EmbeddedNotes(takes=10).read_notes(None)) == 18_850

@@ -84,7 +84,9 @@ def test_samples_kept_and_samples_read_from_the_cache_are_the_same(cache_dir: Pa
 
 
 def test_the_scale_sees_training_notes_only(small_pairs: NotePairs) -> None:
-    train = small_pairs.pairs(torch.from_numpy(np.flatnonzero(~small_pairs.scored)), torch.zeros(48, dtype=torch.long))
+    train = small_pairs.pairs(
+        torch.from_numpy(np.flatnonzero(small_pairs.parts.training)), torch.zeros(48, dtype=torch.long)
+    )
     assert train.x.max() == pytest.approx(1)
     assert train.x.min() == -1
 

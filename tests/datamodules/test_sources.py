@@ -197,7 +197,8 @@ def test_tinysol_by_names_alone(tmp_path):
     write_tinysol(tmp_path)
     notes = TinySolSource().read_notes(tmp_path)
     assert column(notes, "midi") == [61, 60]
-    assert column(notes, "group") == ["", ""]
+    assert column(notes, "fold") == ["", ""]
+    assert column(notes, "group") == column(notes, "audio")
     assert column(TinySolSource(retuned=False).read_notes(tmp_path), "midi") == [61]
 
 
@@ -206,7 +207,7 @@ def test_tinysol_with_its_official_folds(tmp_path, place):
     rows = write_tinysol(tmp_path)
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("\n".join(rows))
-    assert column(TinySolSource().read_notes(tmp_path), "group") == ["0", "3"]
+    assert column(TinySolSource().read_notes(tmp_path), "fold") == ["0", "3"]
 
 
 def test_tinysol_metadata_elsewhere_and_wrong(tmp_path):
@@ -214,7 +215,7 @@ def test_tinysol_metadata_elsewhere_and_wrong(tmp_path):
     metadata = tmp_path / "m.csv"
     source = TinySolSource(metadata=metadata)
     metadata.write_text("\n".join(rows))
-    assert column(source.read_notes(tmp_path / "audio"), "group") == ["0", "3"]
+    assert column(source.read_notes(tmp_path / "audio"), "fold") == ["0", "3"]
     metadata.write_text("\n".join(rows[:2]))
     with pytest.raises(ValueError, match="does not list 1 of the notes"):
         source.read_notes(tmp_path / "audio")
@@ -253,7 +254,7 @@ def test_downloads_are_made_once_and_taken_up_again_when_interrupted(tmp_path, m
     with pytest.raises(ValueError, match="connection lost"):
         source.read_notes(tmp_path / "new")
     for _ in range(2):
-        assert column(source.read_notes(tmp_path / "new"), "group") == ["0", "3"]
+        assert column(source.read_notes(tmp_path / "new"), "fold") == ["0", "3"]
     assert calls == [["audio", "annotations"]] * 2
 
 
@@ -308,7 +309,7 @@ def test_nsynth_one_part(tmp_path, capsys):
     assert column(notes, "instrument") == ["brass", "flute"]
     assert column(notes, "midi") == [40, 68]
     assert column(notes, "dynamic") == ["100", "25"]
-    assert column(notes, "group") == ["nsynth-valid"] * 2
+    assert column(notes, "fold") == ["nsynth-valid"] * 2
     assert "nothing above 8,000 Hz" in capsys.readouterr().out
     assert source.read_audio(tmp_path / "nsynth-valid", next(notes.itertuples()), 0.1)[1] == 16_000
 
@@ -321,7 +322,7 @@ def test_nsynth_all_parts_and_settings(tmp_path):
     )
     notes = NSynthSource(families=["flute"], instrument="individual", velocities=[127]).read_notes(tmp_path)
     assert column(notes, "instrument") == ["flute_synthetic_000", "flute_synthetic_001"]
-    assert column(notes, "group") == ["nsynth-train", "nsynth-test"]
+    assert column(notes, "fold") == ["nsynth-train", "nsynth-test"]
     assert notes.audio[0].startswith("nsynth-train/audio/")
 
 

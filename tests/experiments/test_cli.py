@@ -17,6 +17,7 @@ import torch
 from callbacks.generation_metrics import GenerationMetrics
 from datamodules.batch import NotePair
 from datamodules.note_pairs import NotePairs
+from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.sources.pitches import name_from_midi
 from experiments.__main__ import main
 from experiments.classifiers import folder_of
@@ -89,6 +90,24 @@ def test_a_fit_leaves_its_record(fit: Callable[..., None], tmp_path: Path, capsy
             assert 100 * notes[f"{protocol}_{name}"].mean() == pytest.approx(best[protocol][name], abs=1e-3)
     assert 100 * notes.honest_acc_abs.mean() == pytest.approx(best["honest"]["acc_abs"], abs=1e-3)
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_checkpoints_are_selected_on_notes_that_are_not_scored(fit: Callable[..., None], tmp_path: Path) -> None:
+    """What is logged while training is of the selection, what stands in metrics.json of the test notes."""
+    given = ("--data.split.kind", "recording", "--data.split.selection_share", "0.3", "--data.max_notes", "400")
+    fit(tmp_path, *given, "--trainer.max_epochs", "1")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    parts = pd.read_csv(tmp_path / "split.csv").set_index("note_id").part
+    groups = EmbeddedNotes().read_notes(None).set_index("note_id").group
+    sizes = parts.value_counts()
+    assert (metrics["split"], metrics["selected_on"]) == ("recording", "other notes")
+    assert (metrics["n_scored"], metrics["n_selection"]) == (sizes["test"], sizes["selection"])
+    assert (parts.groupby(groups.reindex(parts.index)).nunique() == 1).all()
+    notes = pd.read_csv(tmp_path / "notes.csv", keep_default_na=False)
+    assert list(notes.note_id) == list(parts.index[parts == "test"])
+    assert list(notes.group) == list(groups[notes.note_id])
+    logged = pd.read_csv(tmp_path / "metrics.csv")["val/acc"].iloc[-1] * sizes["selection"] / 100
+    assert logged == pytest.approx(round(logged), abs=1e-3)
 
 
 def test_a_fold_is_recorded(fit: Callable[..., None], tmp_path: Path) -> None:
