@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -15,7 +15,7 @@ from metrics.absolute_pitch import is_octave_error, largest_instrument_offset, p
 from metrics.category_mapping import mapped_accuracy, mapped_correctly, matched_accuracy, matched_correctly
 from metrics.chance_level import instrument_only_level, random_category_levels
 from metrics.information import normalised_mutual_information, pitch_information_gap
-from metrics.latent_probe import probed_correctly
+from metrics.latent_probe import linearly_read, probed_correctly
 
 PROBED = ("pitch", "instrument")
 """The labels that linear probes read from z."""
@@ -24,9 +24,10 @@ PROBED = ("pitch", "instrument")
 class LatentMetrics(L.Callback):
     """ACC and PM each epoch; with probes, and on all notes, when testing. All in %.
 
-    ``published`` fits mappings on the scored notes and lets probes choose their epoch on them; ``honest`` fits and
-    chooses on the training notes. During training the honest mapping is fitted on the categories that the epoch's own
-    steps gave to the training notes, which costs nothing; the test encodes them all again.
+    ``published`` fits mappings on the scored notes and lets probes choose their epoch on them; ``honest`` fits
+    mappings and probes, logistic regressions that have converged, on the training notes. During training the honest
+    mapping is fitted on the categories that the epoch's own steps gave to the training notes, which costs nothing; the
+    test encodes them all again.
 
     A calibrated model is also scored by its categories' own MIDI pitches, with no mapping.
 
@@ -59,14 +60,12 @@ class LatentMetrics(L.Callback):
         scored, fitted = gathered_notes(trainer).scored.cpu(), gathered_notes(trainer).training.cpu()
         right: dict[str, np.ndarray] = {}
         for protocol, fit in (("published", scored), ("honest", fitted)):
-            select: Literal["scored", "fit"] = "scored" if protocol == "published" else "fit"
             right[f"{protocol}/acc"] = matched_correctly(*scored.categories, *fit.categories)
             right[f"{protocol}/pm"] = mapped_correctly(*scored.categories, *fit.categories)
             for name in PROBED:
                 labels, fit_labels = getattr(scored, name), getattr(fitted, name)
-                right[f"{protocol}/{name}"] = probed_correctly(
-                    scored.mu, labels, fitted.mu, fit_labels, select=select
-                ).numpy()
+                probe = probed_correctly if protocol == "published" else linearly_read
+                right[f"{protocol}/{name}"] = np.asarray(probe(scored.mu, labels, fitted.mu, fit_labels))
         errors = self._pitch_errors(trainer, pl_module, scored.categories)
         if errors is not None:
             right |= {"honest/acc_abs": errors == 0, "honest/octave_error": is_octave_error(errors)}
@@ -107,8 +106,7 @@ def _chance_levels(scored: NoteOutputs, fitted: NoteOutputs, module: Any) -> dic
     order = torch.randperm(len(fitted.category), generator=torch.Generator().manual_seed(0))
     for name in PROBED:
         labels, fit_labels = getattr(scored, name), getattr(fitted, name)[order]
-        probed = probed_correctly(scored.mu, labels, fitted.mu, fit_labels, select="fit")
-        found[f"permuted_{name}"] = float(probed.double().mean())
+        found[f"permuted_{name}"] = float(linearly_read(scored.mu, labels, fitted.mu, fit_labels).mean())
     return found
 
 
