@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,8 @@ from torch import Tensor
 
 from callbacks.epoch_log import EpochLog
 from callbacks.run_record import RunRecord
-from datamodules.atomic_files import regular_file, replacing
+from datamodules.atomic_files import replacing
+from lightning_modules.checkpoint_file import read_file
 
 PATHS_OF_STATE = {"best_model_path", "kth_best_model_path", "last_model_path"}
 
@@ -31,26 +31,16 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
         ValueError: it is damaged, none of this project's, or holds what no run has written.
         FileNotFoundError: there is no such file.
     """
-    try:
-        # torch does not compare the checksums that it writes.
-        damaged = zipfile.ZipFile(regular_file(file)).testzip()
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        if damaged or not checkpoint["NotePairs"]["pitch_range"]:
-            raise ValueError("damaged" if damaged else "no pitch range")
-        wrong = _first_fault(checkpoint)
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{file}: not a checkpoint of this project, or damaged ({type(error).__name__})") from error
-    if wrong:
+    checkpoint = read_file(file)
+    if wrong := _first_fault(checkpoint):
         raise ValueError(f"{file}: {wrong}; a run cannot use this checkpoint, give one of this project's own")
-    return dict(checkpoint)
+    return checkpoint
 
 
 def _first_fault(checkpoint: dict[str, Any]) -> str | None:
     """What of a checkpoint no run of this project has written, or ``None``."""
     types: dict[str, type | tuple[type, ...]] = {"epoch": int, "global_step": int, "state_dict": dict}
-    types |= {"pytorch-lightning_version": str}
+    types |= {"pytorch-lightning_version": str, "NotePairs": dict}
     optional: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict}
     optional |= {"ended": bool, EpochLog.__name__: dict}
     for name, kind in {**types, **optional}.items():
@@ -60,6 +50,8 @@ def _first_fault(checkpoint: dict[str, Any]) -> str | None:
             return f"its {name} is {checkpoint[name]!r}"
         if name in checkpoint and not isinstance(checkpoint[name], kind):
             return f"its {name} is of type {type(checkpoint[name]).__name__}"
+    if not checkpoint["NotePairs"].get("pitch_range"):
+        return "its data has no pitch range"
     version = checkpoint["pytorch-lightning_version"]
     if not re.fullmatch(r"\d+(\.\w+)+", version):
         return f"its pytorch-lightning_version is {version!r}"

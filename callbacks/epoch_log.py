@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,9 +23,9 @@ class FitLogger(Logger):
     A run is one process: what the environment says of ranks (`RANK`, `SLURM_PROCID`) is not asked.
     """
 
+    @abstractmethod
     def begin(self, facts: Mapping[str, Any]) -> None:
         """A fit begins; ``facts`` as :class:`callbacks.run_record.RunRecord` collects them."""
-        raise NotImplementedError
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Kept in config.yaml."""

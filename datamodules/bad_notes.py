@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-NAMED_AT_MOST = 20
+LISTED_AT_MOST = 20
+"""Lines of the message, one for each note."""
 
 
 class BadNotesError(ValueError):
@@ -32,11 +33,11 @@ def write_bad_notes(path: Path, notes: pd.DataFrame, reasons: np.ndarray) -> Non
 def bad_notes_message(notes: pd.DataFrame, reasons: np.ndarray, bad: np.ndarray, folder: Path) -> str:
     """Name the bad notes, their files and what to do."""
     lines = [f"{len(bad)} of {len(notes)} notes cannot be used:"]
-    for row in bad[:NAMED_AT_MOST]:
+    for row in bad[:LISTED_AT_MOST]:
         note = notes.iloc[row]
         lines.append(f"  {note.audio or 'rendered'} (note {note.note_id}): {reasons[row]}")
-    if len(bad) > NAMED_AT_MOST:
-        lines.append(f"  and {len(bad) - NAMED_AT_MOST} more")
+    if len(bad) > LISTED_AT_MOST:
+        lines.append(f"  and {len(bad) - LISTED_AT_MOST} more")
     lines.append(
         "Replace or remove the files; or drop the notes by a corrections file (--data.corrections), all of them are in "
         f"{folder / 'bad_notes.csv'}; or go on without them by --data.on_bad_file drop."

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
@@ -23,10 +23,8 @@ from callbacks.checkpoints import read_checkpoint, write_checkpoint
 from callbacks.generation_metrics import classifier_file
 from experiments.config_files import layers, overlaid
 from experiments.paths import CONFIGS
+from experiments.run import Run
 from lightning_modules.note_classifier import NoteClassifier
-
-if TYPE_CHECKING:
-    from experiments.cli import PitchTimbreCLI
 
 LABELS = ("pitch", "instrument")
 
@@ -58,7 +56,7 @@ def folder_of(classifier_dir: Path) -> Path:
     return classifier_dir.expanduser() / settings_hash()
 
 
-def ensure(run: PitchTimbreCLI) -> Path:
+def ensure(run: Run) -> Path:
     """Train the classifiers that a run's data lacks, once, and keep them.
 
     Returns:
@@ -81,7 +79,7 @@ def ensure(run: PitchTimbreCLI) -> Path:
     return folder
 
 
-def _train(run: PitchTimbreCLI, label: str, file: Path) -> None:
+def _train(run: Run, label: str, file: Path) -> None:
     """Train a classifier of a run's data and write it."""
     data_hash = run.datamodule.data_hash
     arguments = ["fit", "--config", str(CONFIGS / f"classifier_{label}.yaml"), "--config", _same_data(run, file)]
@@ -95,7 +93,7 @@ def _train(run: PitchTimbreCLI, label: str, file: Path) -> None:
     print(f"kept the {label} classifier: {file}", flush=True)
 
 
-def _same_data(run: PitchTimbreCLI, file: Path) -> str:
+def _same_data(run: Run, file: Path) -> str:
     """Settings that give a classifier a run's data, with its files beside ``file``."""
     settings = run.plain_settings
     data, shifts = settings["data"], settings["data"]["shifts"]

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pkgutil import resolve_name
 from typing import Any, NoReturn
@@ -101,7 +102,7 @@ class RunConfig(SaveConfigCallback):
             temporary.write_text(yaml.safe_dump(portable(settings), sort_keys=False))
 
 
-class CheckedCLI(LightningCLI):
+class CheckedCLI(LightningCLI, ABC):
     """LightningCLI on arguments that were checked and arranged first; see `experiments.config_files`."""
 
     config: Any
@@ -150,9 +151,9 @@ class CheckedCLI(LightningCLI):
         """Let the command read this checkpoint."""
         self.config_init[self.subcommand]["ckpt_path"] = file
 
+    @abstractmethod
     def around(self, subcommand: str) -> AbstractContextManager[Any]:
         """What is held while the subcommand runs."""
-        raise NotImplementedError
 
     def _run_subcommand(self, subcommand: str) -> None:
         with self.around(subcommand):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,8 @@ from callbacks.run_record import RunRecord
 from callbacks.wandb_run import WandbRun
 from datamodules.atomic_files import replacing, write_json
 from experiments.paths import GRID_KEY
+from experiments.run import Run
 from experiments.run_folder import results_file
-
-if TYPE_CHECKING:
-    from experiments.cli import PitchTimbreCLI
 
 CATEGORIES = "categories.csv"
 """In a run's folder: category and pitch (0 for the lowest of the data) of each training note at the best checkpoint."""
@@ -47,7 +45,7 @@ def report_early_stopping(trainer: Any) -> None:
             print(f"stopped early: {reason}", flush=True)
 
 
-def score_fit(run: PitchTimbreCLI) -> None:
+def score_fit(run: Run) -> None:
     """Score a fit at its last epoch and its best checkpoint, and write ``metrics.json``, `NOTES` and `CATEGORIES`."""
     run_dir, best = run.settings.run_dir, run.best_checkpoint.best_model_path
     last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
@@ -77,14 +75,14 @@ def score_fit(run: PitchTimbreCLI) -> None:
     print(f"scores: {run_dir / 'metrics.json'}", flush=True)
 
 
-def close_wandb(run: PitchTimbreCLI, content: dict[str, Any]) -> None:
+def close_wandb(run: Run, content: dict[str, Any]) -> None:
     """End the W&B runs of a fit with its numbers."""
     for logger in run.trainer.loggers:
         if isinstance(logger, WandbRun):
             logger.close(content)
 
 
-def write_test(run: PitchTimbreCLI) -> None:
+def write_test(run: Run) -> None:
     """Write the scores of a tested checkpoint into a file of their own; see `results_file`."""
     checkpoint, data = run.tested, run.datamodule
     content = {
@@ -103,7 +101,7 @@ def write_test(run: PitchTimbreCLI) -> None:
 
 
 @torch.no_grad()
-def write_predictions(run: PitchTimbreCLI) -> None:
+def write_predictions(run: Run) -> None:
     """Write what a checkpoint reads of each note: category, MIDI pitch, and the timbre z; see `results_file`."""
     model, data, checkpoint = run.model, run.datamodule, run.tested
     kept = read_checkpoint(checkpoint)
@@ -149,14 +147,14 @@ def own_mapping(checkpoint: Path) -> tuple[torch.Tensor, torch.Tensor] | None:
     return category, pitch
 
 
-def _scores(run: PitchTimbreCLI, checkpoint: str | None) -> dict[str, dict[str, float]]:
+def _scores(run: Run, checkpoint: str | None) -> dict[str, dict[str, float]]:
     """The table's metrics of the model as it is, or of a checkpoint: {published: {...}, honest: {...}}."""
     run.trainer.test(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, verbose=False)
     found = _logged(run)
     return {protocol: found[protocol] for protocol in PROTOCOLS[:2]}
 
 
-def _logged(run: PitchTimbreCLI) -> dict[str, dict[str, float]]:
+def _logged(run: Run) -> dict[str, dict[str, float]]:
     """The scores that the last test logged, by protocol."""
     scores: dict[str, dict[str, float]] = {protocol: {} for protocol in PROTOCOLS}
     for name, value in run.trainer.callback_metrics.items():

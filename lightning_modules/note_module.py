@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.parsing import collect_init_args
 
+from lightning_modules.checkpoint_file import build, read_file
 from lightning_modules.schedules import Constant, ParameterGroup, Schedule
 from lightning_modules.term_log import TermLog
 
@@ -120,17 +121,25 @@ class NoteModule(L.LightningModule, ABC):
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **_: Any) -> Self:  # type: ignore[override]
-        """The model that a checkpoint holds, in evaluation mode; see :func:`lightning_modules.load.load`.
+        """The model that a checkpoint holds, in evaluation mode, without gradients; no pickle of the file runs.
 
         Raises:
-            ValueError: it is of another class.
+            ValueError: the file is damaged, is no checkpoint of this project, its weights are not those of its model,
+                or the model is of another class.
+            FileNotFoundError: there is no such file.
         """
-        from lightning_modules.load import load  # it knows all classes, this one among them
-
-        model = load(checkpoint_path)
+        file, checkpoint = checkpoint_path, read_file(checkpoint_path)
+        try:
+            model = build(checkpoint["model"], NoteModule)
+            model.check_weights(checkpoint["state_dict"])
+            model.load_state_dict(checkpoint["state_dict"])
+        except Exception as error:
+            message = " ".join(str(error).split())[:300]
+            raise ValueError(f"{file}: not a checkpoint of this project: {message}") from error
         if not isinstance(model, cls):
-            raise ValueError(f"{checkpoint_path}: holds a {type(model).__name__}, not a {cls.__name__}")
-        return model
+            raise ValueError(f"{file}: holds a {type(model).__name__}, not a {cls.__name__}")
+        model.origin, model.data_settings = checkpoint["model"]["origin"], checkpoint.get("NotePairs", {})
+        return model.eval().requires_grad_(False)
 
 
 def plain(value: Any) -> Any:

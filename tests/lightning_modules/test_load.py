@@ -168,6 +168,6 @@ def test_no_pickle_runs(tmp_path: Path) -> None:
 
     file = tmp_path / "bomb.ckpt"
     torch.save({"model": Bomb()}, file)
-    with pytest.raises(ValueError, match=r"bomb\.ckpt: damaged, or not a checkpoint"):
+    with pytest.raises(ValueError, match=r"bomb\.ckpt: not a checkpoint"):
         PitchTimbreVAE.load_from_checkpoint(file)
     assert not (tmp_path / "exploded").exists()
