@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from math import inf
@@ -13,6 +14,7 @@ from typing import Any, Self
 import lightning as L
 import torch
 from lightning.pytorch.utilities.parsing import collect_init_args
+from torch import Tensor
 
 from lightning_modules.checkpoint_file import build, read_file
 from lightning_modules.schedules import Constant, ParameterGroup, Schedule
@@ -140,6 +142,40 @@ class NoteModule(L.LightningModule, ABC):
             raise ValueError(f"{file}: holds a {type(model).__name__}, not a {cls.__name__}")
         model.origin, model.data_settings = checkpoint["model"]["origin"], checkpoint.get("NotePairs", {})
         return model.eval().requires_grad_(False)
+
+
+class ObjectiveModule(NoteModule):
+    """A model whose loss is a weighted sum of named terms; a subclass sets ``weights``, whose fields have their names.
+
+    Attributes:
+        ELBO: the terms of the negative evidence lower bound.
+    """
+
+    ELBO: tuple[str, ...] = ("reconstruction", "kl_z", "kl_c")
+
+    @abstractmethod
+    def objective_terms(self, batch: Any) -> tuple[dict[str, Tensor], Any]:
+        """The unweighted terms of a batch, and the latents of its notes; terms of weight 0 are absent."""
+
+    def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The loss: each term times its weight, once."""
+        return torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
+
+    def _step(self, batch: Any, stage: str) -> tuple[Tensor, Any]:
+        terms, note = self.objective_terms(batch)
+        loss = self.weighted_sum(terms)
+        # The same in every row, whatever else is in its loss: this compares rows and weights without labels.
+        negative_elbo = self.weighted_sum({name: terms[name] for name in self.ELBO if name in terms})
+        logged = {
+            f"loss/{name}": term for name, term in {**terms, "negative_elbo": negative_elbo, "total": loss}.items()
+        }
+        self.terms_log.add(stage, logged, len(batch.x))
+        return loss, note
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """The loss of a batch, and the categories of its notes."""
+        loss, note = self._step(batch, "train")
+        return {"loss": loss, "category": note.category}
 
 
 def plain(value: Any) -> Any:

@@ -83,6 +83,23 @@ def balance(p: Tensor) -> Tensor:
     return log(p.shape[-1]) - torch.special.entr(mean).sum()
 
 
+def axis_terms(logits: Tensor, logits_shifted: Tensor, semitones: Tensor) -> dict[str, Tensor]:
+    """The terms of pairs that an axis of pitch is learned from.
+
+    Args:
+        logits: (B, A) of the notes over all candidates.
+        logits_shifted: (B, A) of the shifted notes.
+        semitones: (B,) shifts.
+    """
+    log_p, log_p_shifted = logits.log_softmax(-1), logits_shifted.log_softmax(-1)
+    p, p_shifted = log_p.exp(), log_p_shifted.exp()
+    return {
+        "alignment": alignment(log_p, log_p_shifted, semitones),
+        "expected_shift": expected_shift(p, p_shifted, semitones),
+        "balance": balance(torch.cat([p, p_shifted])),
+    }
+
+
 def expected_category(p: Tensor) -> Tensor:
     """(B, A) posteriors to the mean candidate of each, (B,), in semitones."""
     return p @ torch.arange(p.shape[-1], device=p.device, dtype=p.dtype)

@@ -6,7 +6,7 @@ Source: Luo et al., "Unsupervised Disentanglement of Pitch and Timbre for Isolat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from lightning_modules import networks, objectives
 from lightning_modules.latents import Latents
-from lightning_modules.note_module import NoteModule, check_positive
+from lightning_modules.note_module import ObjectiveModule, check_positive
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.schedules import Constant, ParameterGroup, Schedule
 
 
-class PitchTimbreVAE(NoteModule):
+class PitchTimbreVAE(ObjectiveModule):
     """q(z, c | x) = q(z|x) q(c|x) and p(x | z, c), trained by the ELBO less the weighted auxiliary losses.
 
     Args:
@@ -153,26 +153,6 @@ class PitchTimbreVAE(NoteModule):
         reencoded = self.encode(self.decode(z, c))
         # The mean over 2 B swaps stands for two sums over B.
         return 2 * objectives.cycle(reencoded.z, z, reencoded.logits, c.argmax(-1))
-
-    def weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The loss: each term times its weight, once."""
-        return torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
-
-    def _step(self, batch: Any, stage: str) -> tuple[Tensor, Latents]:
-        terms, note = self.objective_terms(batch)
-        loss = self.weighted_sum(terms)
-        # The same in every row, whatever else is in its loss: this compares rows and weights without labels.
-        negative_elbo = self.weighted_sum({name: terms[name] for name in ("reconstruction", "kl_z", "kl_c")})
-        logged = {
-            f"loss/{name}": term for name, term in {**terms, "negative_elbo": negative_elbo, "total": loss}.items()
-        }
-        self.terms_log.add(stage, logged, len(batch.x))
-        return loss, note
-
-    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """The loss of a batch of pairs, and the categories of its notes."""
-        loss, note = self._step(batch, "train")
-        return {"loss": loss, "category": note.category}
 
     def validation_step(self, batch: Any, batch_idx: int) -> Latents:  # type: ignore[override]
         """The same loss without noise, for model selection; returns the latents of the notes."""

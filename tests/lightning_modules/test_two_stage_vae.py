@@ -9,9 +9,10 @@ import torch
 
 from datamodules.batch import NotePair
 from lightning_modules import objectives, own_objectives
+from lightning_modules.axis_stage import AxisStage
 from lightning_modules.own_objectives import TwoStageWeights
 from lightning_modules.pitch_axis import BINS_PER_SEMITONE, EquivariantPitchEncoder, HarmonicComb, MelPitchAxis
-from lightning_modules.two_stage_vae import AxisStage, TwoStageVAE
+from lightning_modules.two_stage_vae import TwoStageVAE
 
 ALL = TwoStageWeights(**{field.name: 1.0 for field in fields(TwoStageWeights)})
 MEL_HZ = torch.logspace(1.8, 3.8, 64).tolist()
