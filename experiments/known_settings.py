@@ -155,7 +155,8 @@ def parameters(dotted: str) -> Mapping[str, str] | None:
     inherited = {name: kind for base in bases if base for name, kind in (parameters(base) or {}).items()}
     start = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if start is None:
-        own = {n.target.id: ast.unparse(n.annotation) for n in found.body if _is_field(n)}  # type: ignore[attr-defined]
+        fields = [n for n in found.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
+        own = {ast.unparse(n.target): ast.unparse(n.annotation) for n in fields if _is_dataclass(found)}
         return {**inherited, **own}
     arguments = [*start.args.posonlyargs, *start.args.args, *start.args.kwonlyargs][1:]
     own = {each.arg: ast.unparse(each.annotation) if each.annotation else "Any" for each in arguments}
@@ -168,8 +169,8 @@ def _of_two_stage() -> set[str]:
     return {name for dotted in classes for name in parameters(dotted) or {}}
 
 
-def _is_field(node: ast.stmt) -> bool:
-    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+def _is_dataclass(source: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(each) for each in source.decorator_list)
 
 
 def _class_in(annotation: str) -> str | None:
@@ -192,8 +193,7 @@ def short_name(dotted: str) -> str:
 def _is_group(dotted: str) -> bool:
     """Whether the settings of a class stand without a ``class_path``: a dataclass, the data module, the Trainer."""
     source = _source(dotted)
-    decorated = source is not None and any("dataclass" in ast.unparse(each) for each in source.decorator_list)
-    return decorated or dotted in ("Trainer", known_classes().get("NotePairs"))
+    return (source is not None and _is_dataclass(source)) or dotted in ("Trainer", known_classes().get("NotePairs"))
 
 
 def checked(content: Mapping[str, Any], before: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -20,6 +20,19 @@ REMAINS = (0.3, 0.6)
 resonance below (Fletcher and Rossing, "The Physics of Musical Instruments"): so far below its own, on [-1, 1]."""
 
 
+def random_filters(x: Tensor, deviation: float) -> Tensor:
+    """A smooth random filter for each of x (B, ..., F), to be added to log-mel frames: (B, F).
+
+    Args:
+        x: what is filtered.
+        deviation: of the slowest ripple; the others' fall as the root of their number.
+    """
+    order = torch.arange(1, RIPPLES + 1, device=x.device, dtype=x.dtype)
+    place = (torch.arange(x.shape[-1], device=x.device, dtype=x.dtype) + 0.5) / x.shape[-1]
+    weights = torch.randn(len(x), RIPPLES, device=x.device) * deviation / order.sqrt()
+    return weights @ torch.cos(pi * order.unsqueeze(1) * place)
+
+
 class SpectralAugmentation(nn.Module):
     """Frames through smooth random filters, at random levels, over random noise floors, some of them overblown.
 
@@ -42,10 +55,7 @@ class SpectralAugmentation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Frames (B, F) in [-1, 1] to frames of other timbres, (B, F)."""
         x = self._some_overblown(x)
-        order = torch.arange(1, RIPPLES + 1, device=x.device, dtype=x.dtype)
-        place = (torch.arange(x.shape[-1], device=x.device, dtype=x.dtype) + 0.5) / x.shape[-1]
-        weights = torch.randn(len(x), RIPPLES, device=x.device) * RIPPLE / order.sqrt()
-        ripples = weights @ torch.cos(pi * order.unsqueeze(1) * place)
+        ripples = random_filters(x, RIPPLE)
         gain = GAIN * torch.randn(len(x), 1, device=x.device)
         floor = FLOOR * torch.rand(len(x), 1, device=x.device) - 1
         return (x + ripples + gain).maximum(floor).clamp(-1, 1)

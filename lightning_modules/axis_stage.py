@@ -65,6 +65,9 @@ class LearnsAxis(ObjectiveModule):
     A subclass calls :meth:`build_axis_stage` where it has built its other networks.
     """
 
+    pitch_encoder: PitchAxis
+    dimensions: Dimensions
+
     def build_axis_stage(self, axis: AxisStage, pitch_encoder: Callable[[Dimensions], PitchAxis]) -> None:
         """Build what the stage needs beside ``self.pitch_encoder``.
 
@@ -72,7 +75,7 @@ class LearnsAxis(ObjectiveModule):
             ValueError: there is nothing to learn, or nothing to learn it from.
         """
         self.axis = axis
-        own: PitchAxis = self.pitch_encoder
+        own = self.pitch_encoder
         learned = any(True for _ in own.parameters())
         taught = self.weights.alignment or getattr(self.weights, "supervised", 0)
         if axis.epochs and not (taught and learned):

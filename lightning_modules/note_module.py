@@ -145,13 +145,25 @@ class NoteModule(L.LightningModule, ABC):
 
 
 class ObjectiveModule(NoteModule):
-    """A model whose loss is a weighted sum of named terms; a subclass sets ``weights``, whose fields have their names.
+    """A model of pitch and timbre whose loss is a weighted sum of named terms.
 
     Attributes:
         ELBO: the terms of the negative evidence lower bound.
+        weights: how much each term counts; its fields have the terms' names.
+        pitch_encoder: reads the pitch category of frames.
+        learning_rate: of Adam, its peak.
+        schedule: how the learning rate goes.
+        midi_offset: 0-d, the MIDI pitch of category 0.
+        calibration_agreement: 0-d, the share of the tones by which it was found that agree.
     """
 
     ELBO: tuple[str, ...] = ("reconstruction", "kl_z", "kl_c")
+    weights: Any
+    pitch_encoder: Any
+    learning_rate: float
+    schedule: Schedule
+    midi_offset: Tensor
+    calibration_agreement: Tensor
 
     @abstractmethod
     def objective_terms(self, batch: Any) -> tuple[dict[str, Tensor], Any]:
@@ -176,6 +188,22 @@ class ObjectiveModule(NoteModule):
         """The loss of a batch, and the categories of its notes."""
         loss, note = self._step(batch, "train")
         return {"loss": loss, "category": note.category}
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """All parameters, at the learning rate of the schedule."""
+        return [ParameterGroup(list(self.parameters()), self.learning_rate, self.schedule)]
+
+    @torch.no_grad()
+    def calibrate(self, frames: Tensor, midi: Tensor) -> None:
+        """Find the MIDI pitch of category 0: the commonest distance between tones and their most probable categories.
+
+        Args:
+            frames: (N, F) frames of tones whose pitch is known, such as synthetic ones.
+            midi: (N,) their MIDI pitches.
+        """
+        offset, agreement = self.pitch_encoder.calibration(frames, midi)
+        self.midi_offset.copy_(offset)
+        self.calibration_agreement.copy_(agreement)
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,8 @@ Instrument Sounds", ISMIR 2020.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import inf, log
 
 import torch
@@ -40,11 +41,18 @@ class ObjectiveWeights:
 
     def __post_init__(self) -> None:
         """Refuse weights that are negative or not finite."""
-        for field in fields(self):
-            if not 0 <= getattr(self, field.name) < inf:
-                raise ValueError(
-                    f"model.weights.{field.name} is {getattr(self, field.name)}; it must be 0 or more, and finite"
-                )
+        check_weights(vars(self))
+
+
+def check_weights(weights: Mapping[str, float]) -> None:
+    """Refuse weights of terms that are negative or not finite.
+
+    Raises:
+        ValueError: it names the first.
+    """
+    for name, weight in weights.items():
+        if not 0 <= weight < inf:
+            raise ValueError(f"model.weights.{name} is {weight}; it must be 0 or more, and finite")
 
 
 def mean_over(each: Tensor, counted: Tensor | None) -> Tensor:

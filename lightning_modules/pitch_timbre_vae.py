@@ -17,7 +17,7 @@ from lightning_modules import networks, objectives
 from lightning_modules.latents import Latents
 from lightning_modules.note_module import ObjectiveModule, check_positive
 from lightning_modules.objectives import ObjectiveWeights
-from lightning_modules.schedules import Constant, ParameterGroup, Schedule
+from lightning_modules.schedules import Constant, Schedule
 
 
 class PitchTimbreVAE(ObjectiveModule):
@@ -41,8 +41,6 @@ class PitchTimbreVAE(ObjectiveModule):
     """
 
     temperature: Tensor
-    midi_offset: Tensor
-    calibration_agreement: Tensor
 
     def __init__(
         self,
@@ -161,19 +159,3 @@ class PitchTimbreVAE(ObjectiveModule):
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Latents:  # type: ignore[override]
         """The latents of the notes; the metrics are callbacks."""
         return self.encode(batch.x, batch.x_pitch)
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """All parameters, at the learning rate of the schedule."""
-        return [ParameterGroup(list(self.parameters()), self.learning_rate, self.schedule)]
-
-    @torch.no_grad()
-    def calibrate(self, frames: Tensor, midi: Tensor) -> None:
-        """Find the MIDI pitch of category 0: the commonest distance between tones and their most probable categories.
-
-        Args:
-            frames: (N, F) frames of tones whose pitch is known, such as synthetic ones.
-            midi: (N,) their MIDI pitches.
-        """
-        offset, agreement = self.pitch_encoder.calibration(frames, midi)
-        self.midi_offset.copy_(offset)
-        self.calibration_agreement.copy_(agreement)

@@ -1,0 +1,112 @@
+"""What all models of whole notes offer: a timbre of the note, a pitch of each frame, and the course between them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_modules import pitch_course
+from lightning_modules.note_module import ObjectiveModule
+
+
+@dataclass(frozen=True)
+class NoteLatents:
+    """What is read of B notes of T frames.
+
+    Attributes:
+        mu: (B, G) mean of the timbre's posterior.
+        logvar: (B, G) its log variance.
+        g: (B, G) the timbre drawn; the mean when evaluating.
+        logits: (B, T, K) of each frame's pitch category.
+        cents: (B, T) deviation of each frame's pitch from its most probable category, by a soft-argmax, in cents.
+        category: (B,) the note's category, by a vote of its frames weighted by their power.
+        v: (B, T, V) the course drawn; the mean when evaluating.
+        v_mu: (B, T, V) means of the course's posteriors.
+        v_logvar: (B, T, V) their log variances.
+        loudness: (B, T) log of the frames' mean power, on the scale of the frames.
+    """
+
+    mu: Tensor
+    logvar: Tensor
+    g: Tensor
+    logits: Tensor
+    cents: Tensor
+    category: Tensor
+    v: Tensor
+    v_mu: Tensor
+    v_logvar: Tensor
+    loudness: Tensor
+
+    @property
+    def c(self) -> Tensor:
+        """(B, T, K) the pitch that each frame is decoded from, see :func:`lightning_modules.pitch_course.course`."""
+        return pitch_course.course(self.logits, self.category.unsqueeze(-1))
+
+
+class WholeNoteModule(ObjectiveModule):
+    """A model of whole notes.
+
+    Attributes:
+        n_latent: G, dimensions of the timbre g.
+        n_course: V, dimensions of the course v.
+        n_categories: K.
+    """
+
+    ELBO = ("reconstruction", "kl_g", "kl_v")
+    n_latent: int
+    n_course: int
+    n_categories: int
+
+    @abstractmethod
+    def encode_notes(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        x_pitch: Tensor | None = None,
+        other: Tensor | None = None,
+        other_mask: Tensor | None = None,
+    ) -> NoteLatents:
+        """Notes of any length to their latents.
+
+        Args:
+            x: (B, T, F) frames in [-1, 1].
+            mask: (B, T) bool, the frames that each note has, at least one; they come first.
+            x_pitch: (B, T, F) what the pitch is read from, where that is not ``x``.
+            other: (B, T2, F) what the timbre is read from, where that is not ``x``; any number of frames.
+            other_mask: (B, T2) bool.
+        """
+
+    @abstractmethod
+    def decode_notes(self, g: Tensor, pitch: Tensor, loudness: Tensor, v: Tensor) -> Tensor:
+        """Latents to frames (B, T, F).
+
+        Args:
+            g: (B, G) timbres.
+            pitch: (B,) a category for the note, or (B, T, K) one for each frame, as :attr:`NoteLatents.c`.
+            loudness: (B, T), see :func:`lightning_modules.pitch_course.loudness`.
+            v: (B, T, V) courses.
+        """
+
+    def frame_pitch(self, pitch: Tensor, n_frames: int) -> Tensor:
+        """Categories (B,) as one-hot frames (B, T, K), float32; pitches of frames as they are."""
+        if pitch.ndim > 1:
+            return pitch
+        return F.one_hot(pitch, self.n_categories).float().unsqueeze(1).expand(-1, n_frames, -1)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> NoteLatents:  # type: ignore[override]
+        """The loss without noise, for model selection; returns the latents of the notes."""
+        return self._step(batch, "val")[1]
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> NoteLatents:  # type: ignore[override]
+        """The latents of the notes; the metrics are callbacks."""
+        return self.encode_notes(batch.x, batch.mask, batch.x_pitch, batch.other, batch.other_mask)
+
+
+def gaussian_draw(mu: Tensor, logvar: Tensor, training: bool) -> Tensor:
+    """A draw from N(mu, exp(logvar)) when training, the mean when evaluating."""
+    return mu + torch.randn_like(mu) * (0.5 * logvar).exp() if training else mu
