@@ -109,10 +109,15 @@ def mel_filters(settings: MelSettings, sample_rate: int, device: torch.device = 
     return _filters(sample_rate, settings.n_fft, settings.n_mels, settings.fmin_hz, settings.fmax_hz, device)
 
 
+def mel_edges_hz(settings: MelSettings) -> tuple[float, ...]:
+    """Return the edges of the bands, (F + 2,) Hz: band b rises from edge b to b + 1 and falls to b + 2."""
+    edges = librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin_hz, fmax=settings.fmax_hz)
+    return tuple(edges.tolist())
+
+
 def mel_centres_hz(settings: MelSettings) -> tuple[float, ...]:
     """Return the centre frequencies of the bands, (F,) Hz."""
-    edges = librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin_hz, fmax=settings.fmax_hz)
-    return tuple(edges[1:-1].tolist())
+    return mel_edges_hz(settings)[1:-1]
 
 
 def quick_product(matrix: Tensor, device: torch.device) -> Tensor:

@@ -19,7 +19,7 @@ from pitch_timbre import analysis, audio
 from pitch_timbre.analysis import Analysis
 from pitch_timbre.audio import Samples, Sound
 from pitch_timbre.note_names import midi_pitch
-from pitch_timbre.render import MelBands, plain_loudness, render_note
+from pitch_timbre.render import MelBands, mel_power, plain_loudness, render_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,8 +207,7 @@ class Model:
 
     def power(self, frames: Samples) -> Samples:
         """Frames in [-1, 1] to mel power."""
-        low, high = self.card.scale_low, self.card.scale_high
-        return np.exp((frames + 1) / 2 * (high - low) + low)
+        return mel_power(frames, self.card.scale_low, self.card.scale_high)
 
     @cached_property
     def bands(self) -> MelBands:

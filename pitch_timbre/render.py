@@ -29,6 +29,11 @@ FADE_S = 0.005
 """At both ends."""
 
 
+def mel_power(frames: Samples, scale_low: float, scale_high: float) -> Samples:
+    """Frames (N, F) in [-1, 1], whose bounds stand for these natural logs of mel power, to mel power."""
+    return np.exp((frames + 1) / 2 * (scale_high - scale_low) + scale_low)
+
+
 @dataclass(frozen=True)
 class MelBands:
     """The bands of a mel frame, as Slaney's toolbox has them: triangles of equal area.
