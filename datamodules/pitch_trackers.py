@@ -95,7 +95,31 @@ def _estimator(name: Estimator, rate: int, instant: int) -> tuple[Callable[[NDAr
 
 def _pyin(sounds: NDArray[np.float32], rate: int, instant: int) -> Heard:
     hop = LONGEST_WINDOW // 16
+    return pyin_course(sounds, rate, hop)[:, round(instant / hop)]
+
+
+def pyin_course(
+    sounds: NDArray[np.float32], rate: int, hop: int, resolution: float = 0.1, window: int = LONGEST_WINDOW
+) -> Heard:
+    """The MIDI pitch that pYIN hears in sounds (B, T), (B, 1 + T // hop); NaN where it hears none.
+
+    Args:
+        sounds: (B, T).
+        rate: Hz.
+        hop: samples between instants; the first is the first sample.
+        resolution: of the pitch in semitones; the coarser, the quicker.
+        window: samples of a frame; the shorter, the better it follows, and the higher the lowest pitch.
+    """
     lowest, highest = PYIN_HZ
-    hz, _, _ = librosa.pyin(sounds, fmin=lowest, fmax=highest, sr=rate, frame_length=LONGEST_WINDOW, hop_length=hop)
-    heard: Heard = librosa.hz_to_midi(hz[:, round(instant / hop)])
+    lowest = max(lowest, 2.1 * rate / window)
+    hz, _, _ = librosa.pyin(
+        sounds,
+        fmin=lowest,
+        fmax=highest,
+        sr=rate,
+        frame_length=window,
+        hop_length=hop,
+        resolution=resolution,
+    )
+    heard: Heard = librosa.hz_to_midi(hz)
     return heard

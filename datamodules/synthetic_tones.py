@@ -17,6 +17,8 @@ INHARMONICITY = 3e-4
 """Largest B of a stiff string's partials, n f (1 + B n^2)^(1/2)."""
 NOISE_DB = (-70.0, -35.0)
 """Range of the noise floor below the tone."""
+FADE_S = 0.02
+"""At both ends of a tone whose pitch moves."""
 DETUNE_SEMITONES = 0.5
 """Largest distance from equal temperament: of any intonation, so that what hears them right has its semitones' limits
 where they should be."""
@@ -47,6 +49,28 @@ def synthetic_tones(
         noise = generator.standard_normal(n_samples) * sound.std() * 10 ** (generator.uniform(*NOISE_DB) / 20)
         tone[:] = sound + noise
     return tones
+
+
+def moving_tone(midi: NDArray[np.floating], sample_rate: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """A harmonic tone of random colour whose pitch moves, (T,), with faded ends; its peak is 0.5.
+
+    Args:
+        midi: (T,) fractional MIDI pitch at each sample.
+        sample_rate: Hz; partials that come above 0.95 of its half are left out.
+        generator: of all that is random.
+    """
+    hz = 440 * 2 ** ((np.asarray(midi, float) - 69) / 12)
+    turns = np.cumsum(hz) / sample_rate
+    n = np.arange(1, max(2, int(0.95 * sample_rate / 2 / hz.max()) + 1))
+    level_db = -generator.uniform(*ROLL_OFF_DB) * np.log2(n) + RIPPLE_DB * generator.standard_normal(len(n))
+    amplitude, phase = 10 ** (level_db / 20), generator.uniform(0, 1, len(n))
+    tone = np.zeros(len(hz))
+    for order, size, start in zip(n, amplitude, phase, strict=True):
+        tone += size * np.cos(2 * np.pi * (order * turns + start))
+    fade = min(len(hz) // 2, round(FADE_S * sample_rate))
+    tone[:fade] *= np.linspace(0, 1, fade)
+    tone[len(tone) - fade :] *= np.linspace(1, 0, fade)
+    return np.asarray(0.5 * tone / np.abs(tone).max(), dtype=np.float32)
 
 
 def sum_of_partials(

@@ -4,7 +4,8 @@ import librosa
 import numpy as np
 import pytest
 
-from datamodules.synthetic_tones import sum_of_partials, synthetic_tones
+from datamodules.pitch_trackers import pyin_course
+from datamodules.synthetic_tones import moving_tone, sum_of_partials, synthetic_tones
 
 RATE = 22050
 
@@ -52,3 +53,15 @@ def test_partials_are_summed_as_cosines(n_samples: int) -> None:
     t = np.arange(n_samples)
     expected = amplitude @ np.cos(2 * np.pi * np.outer(frequency, t) + phase[:, None])
     assert sum_of_partials(frequency, amplitude, phase, n_samples) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_moving_tone_has_the_pitch_that_is_asked_for() -> None:
+    time = np.arange(RATE) / RATE
+    course = 67 + 2 * time + 0.5 * np.sin(2 * np.pi * 1.5 * time)
+    tone = moving_tone(course, RATE, np.random.default_rng(0))
+    hop = 512
+    heard = pyin_course(tone[None], RATE, hop)[0]
+    expected = course[np.minimum(np.arange(len(heard)) * hop, RATE - 1)]
+    inside = slice(8, -8)
+    assert np.abs(heard - expected)[inside].max() < 0.25
+    assert np.abs(tone).max() == pytest.approx(0.5)
