@@ -28,7 +28,7 @@ from lightning_modules.sequence_classifier import NoteSequenceClassifier
 from metrics.absolute_pitch import is_octave_error, pitch_errors
 from metrics.category_mapping import matched_accuracy, matched_correctly
 from metrics.chance_level import instrument_only_level
-from metrics.logistic_probe import fit_probe, probe_correctly
+from metrics.latent_probe import linear_reader
 from metrics.timbre import far_neighbour_agreement, register_r2
 from metrics.whole_notes import frame_errors_db, swap_pairs
 
@@ -195,7 +195,7 @@ class WholeNoteMetrics(L.Callback):
             right = tracked_correctly(batch.x[some], mask, midi[some], data)
             self._real_tracked = {key: 100 * float(right.mean())}
         right = tracked_correctly(swapped[: self.tracked], mask, midi[some], data)
-        return {"swap_tracked": 100 * float(right.mean()), "real_tracked": self._real_tracked[key]}
+        return {"note_swap_tracked": 100 * float(right.mean()), "note_real_tracked": self._real_tracked[key]}
 
 
 def _categories(notes: NoteCodes) -> PitchCategories:
@@ -234,14 +234,14 @@ def _probed(table: pd.DataFrame, scored: NoteCodes, fitted: NoteCodes) -> dict[s
         for code, read in scored.codes.items():
             if not read.shape[1]:  # a model without a local course
                 continue
-            probe = fit_probe(fitted.codes[code][chosen][fit_known], fit_values)
-            found[f"{code}_{label}"] = probe_correctly(probe, read[known], values[known])
+            probe = linear_reader(fitted.codes[code][chosen][fit_known], fit_values)
+            found[f"{code}_{label}"] = np.asarray(probe.predict(read[known]) == values[known])
             if (code, label) != ("g", "instrument"):
                 continue
             for name, codes in scored.instants.items():
                 there = np.isfinite(codes).all(1)
                 if there.any():
-                    found[f"g_instrument_{name}"] = probe_correctly(probe, codes[there], values[there])
+                    found[f"g_instrument_{name}"] = np.asarray(probe.predict(codes[there]) == values[there])
     return found
 
 

@@ -75,20 +75,25 @@ def swap_scores(
         units: of the frames.
 
     Returns:
-        In %: ``swap_instrument`` (that of the timbre's note), ``swap_other_instrument`` (that of the other note),
-        ``swap_pitch`` (that of the other note), and ``real_instrument`` and ``real_pitch`` of the real notes. And the
-        mean correlation of the swaps' loudness with that of either note: ``loudness_rest`` and ``loudness_timbre``.
+        In %: ``note_swap_instrument`` (that of the timbre's note), ``note_swap_other`` (the instrument of the other
+        note), ``note_swap_pitch`` (that of the other note), the ceilings ``note_real_instrument`` and
+        ``note_real_pitch`` of the real notes, and ``note_swap_{instrument|pitch}_share``, the shares of the ceilings.
+        And the mean correlation of the swaps' loudness with that of either note: ``loudness_rest`` and
+        ``loudness_timbre``.
     """
     mask, right = batch.mask[rest], {}
     for label, note in (("instrument", timbre), ("pitch", rest)):
         truth = getattr(batch, label)
         heard = judged(evaluators, label, features_of(evaluators[label], swapped, mask))
-        right[f"swap_{label}"] = heard == truth[note]
+        right[f"note_swap_{label}"] = heard == truth[note]
         real = judged(evaluators, label, features_of(evaluators[label], batch.x, batch.mask))
-        right[f"real_{label}"] = (real == truth)[note]
+        right[f"note_real_{label}"] = (real == truth)[note]
         if label == "instrument":
-            right["swap_other_instrument"] = heard == truth[rest]
+            right["note_swap_other"] = heard == truth[rest]
     values = {name: 100 * float(each.double().mean()) for name, each in right.items()}
+    for label in ("instrument", "pitch"):
+        if ceiling := values[f"note_real_{label}"]:
+            values[f"note_swap_{label}_share"] = 100 * values[f"note_swap_{label}"] / ceiling
     of_swaps, of_notes = (loudness_course(levels_db(x.cpu().numpy(), units.range_db)) for x in (swapped, batch.x))
     masks = batch.mask.cpu().numpy()
     own = rest.cpu().numpy()

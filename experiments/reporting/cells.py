@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.reporting.cell_files import PUBLISHED_ROWS, read_metrics
-from experiments.reporting.columns import Metric, Spread, Spreads
+from experiments.reporting.columns import OF_WHOLE_NOTES, Metric, Spread, Spreads
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 
@@ -69,6 +69,14 @@ def over_folds(scores: pd.DataFrame) -> pd.DataFrame:
     done = scores.groupby(["row", "seed"])["fold"].transform("nunique")
     whole = scores[done == done.max()]
     return whole.groupby(["row", "seed"], sort=False).mean(numeric_only=True).reset_index()
+
+
+def parted(cells: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cells of rows of frames, and those of rows of whole notes, whose columns are others."""
+    if OF_WHOLE_NOTES not in cells:
+        return cells, cells.iloc[:0]
+    whole = cells["row"].isin(set(cells.loc[cells[OF_WHOLE_NOTES].notna(), "row"]))
+    return cells[~whole], cells[whole]
 
 
 def selected(cells: pd.DataFrame, protocol: str, checkpoint: str) -> pd.DataFrame:

@@ -77,6 +77,71 @@ HONEST_GENERATION = (
 )
 
 
+WHOLE_NOTE_READING = (
+    Metric("note_acc_abs", "Note pitch", "max", PERCENT),
+    Metric("note_acc", "Note ACC", "max", PERCENT),
+    Metric("g_instrument", "g: instrument", "max", PERCENT),
+    *(Metric(f"g_instrument_{at}", f"at {at}", "max", PERCENT) for at in ("50ms", "200ms", "1s")),
+    Metric("g_pitch", "g: pitch", "min", PERCENT),
+    Metric("floor_note_pitch", "its floor", "neither", PERCENT),
+    Metric("g_register_r2", "g: register R²", "min", "", digits=2),
+    Metric("g_far_neighbours", "g: octave neighbours", "max", PERCENT),
+    Metric("g_dynamic", "g: dynamic", "neither", PERCENT),
+    Metric("g_articulation", "g: articulation", "min", PERCENT),
+)
+
+
+WHOLE_NOTE_COURSE = (
+    Metric("v_instrument", "v: instrument", "min", PERCENT),
+    Metric("envelope_instrument", "floor: envelope", "neither", PERCENT),
+    Metric("centroid_instrument", "floor: with centroid", "neither", PERCENT),
+    Metric("v_pitch", "v: pitch", "min", PERCENT),
+    Metric("centroid_pitch", "floor", "neither", PERCENT),
+    Metric("v_dynamic", "v: dynamic", "neither", PERCENT),
+    Metric("centroid_dynamic", "floor", "neither", PERCENT),
+    Metric("v_articulation", "v: articulation", "max", PERCENT),
+    Metric("centroid_articulation", "floor", "neither", PERCENT),
+    Metric("c_instrument", "c: instrument", "neither", PERCENT),
+)
+
+
+WHOLE_NOTE_GENERATION = (
+    Metric("note_swap_instrument", "Swap: instrument", "max", PERCENT),
+    Metric("note_real_instrument", "real notes", "neither", PERCENT),
+    Metric("note_swap_instrument_share", "of real", "max", PERCENT),
+    Metric("note_swap_other", "Swap: other's instrument", "min", PERCENT),
+    Metric("note_swap_pitch", "Swap: pitch", "max", PERCENT),
+    Metric("note_real_pitch", "real notes", "neither", PERCENT),
+    Metric("note_swap_pitch_share", "of real", "max", PERCENT),
+    Metric("note_swap_tracked", "pYIN: swaps", "max", PERCENT),
+    Metric("note_real_tracked", "pYIN: real notes", "neither", PERCENT),
+    Metric("loudness_rest", "Loudness: like its own", "max", "[correlation]", digits=2),
+    Metric("loudness_timbre", "like the timbre's", "neither", "[correlation]", digits=2),
+    Metric("frame_error_db", "Frame error", "min", "[dB]", digits=2),
+    Metric("note_fid_recon", "FID_recon (notes)", "min", DISTANCE, digits=2),
+    Metric("note_fid_swap", "FID_swap (notes)", "min", DISTANCE, digits=2),
+    Metric("note_fid_real", "FID real (notes)", "neither", DISTANCE, digits=2),
+)
+
+
+WHOLE_NOTE_METRICS = (*WHOLE_NOTE_READING, *WHOLE_NOTE_COURSE, *WHOLE_NOTE_GENERATION)
+"""The columns of rows of whole notes; such a row has none of the others."""
+
+OF_WHOLE_NOTES = "frame_error_db"
+"""The column that every row of whole notes has, and no other."""
+
+WHOLE_NOTE_MEASURES = tuple(
+    metric
+    for metric in WHOLE_NOTE_METRICS
+    if metric.name
+    in (
+        *("note_acc_abs", "g_instrument", "g_pitch", "g_register_r2", "v_instrument"),
+        *("note_swap_instrument", "note_swap_pitch", "note_swap_tracked", "frame_error_db", "note_fid_recon"),
+    )
+)
+"""What rows of whole notes are compared in."""
+
+
 CHANCE_LEVELS = {
     "floor_published_acc": "random categories, published ACC",
     "floor_published_pm": "published PM",

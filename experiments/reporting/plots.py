@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from callbacks import figures
 from datamodules.atomic_files import regular_file
 from experiments.reporting.cell_files import row_label, row_order
-from experiments.reporting.cells import over_folds, published_scores, read_cells, selected, spreads
-from experiments.reporting.columns import PUBLISHED_METRICS, Spread
+from experiments.reporting.cells import over_folds, parted, published_scores, read_cells, selected, spreads
+from experiments.reporting.columns import PUBLISHED_METRICS, WHOLE_NOTE_MEASURES, Spread
 
 # b, # and M3 differ by line style too.
 LINES: dict[str, dict[str, Any]] = {
@@ -67,20 +67,25 @@ def _read_curves(out: Path) -> dict[str, list[pd.DataFrame]]:
 def draw_table(cells: pd.DataFrame) -> Figure:
     """Draw the published protocol at the best checkpoint: a panel a metric, our seeds beside the published means.
 
+    Where all rows are of whole notes, the panels are of what these are compared in.
+
     Args:
         cells: the finished cells, as `read_cells` gives them.
     """
-    scores, published = selected(cells, "published", "best"), published_scores()
-    here, paper = (spreads(of, PUBLISHED_METRICS) for of in (scores, published))
+    frames, whole = parted(cells)
+    of_notes = frames.empty and not whole.empty
+    metrics, protocol = (WHOLE_NOTE_MEASURES, "honest") if of_notes else (PUBLISHED_METRICS, "published")
+    scores = selected(whole if of_notes else frames, protocol, "best")
+    here, paper = spreads(scores, metrics), {} if of_notes else spreads(published_scores(), metrics)
     each = over_folds(scores)
     rows = [row for row in row_order(here) if row in here or row in paper]
-    columns = -(-len(PUBLISHED_METRICS) // 2)
+    columns = -(-len(metrics) // 2)
     size = (3.5 * columns, 2.1 + 0.62 * len(rows))
     figure = Figure(figsize=size, layout="constrained")  # whatever the length of a row's name
     grid = figure.subplots(2, columns, sharey=True)
-    for axes in grid.flat[len(PUBLISHED_METRICS) :]:
+    for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
-    for axes, metric in zip(grid.flat, PUBLISHED_METRICS, strict=False):
+    for axes, metric in zip(grid.flat, metrics, strict=False):
         for place, row in enumerate(rows):
             if metric.name in here.get(row, {}):
                 seeds = each.loc[each["row"] == row, metric.name]
@@ -100,7 +105,7 @@ def draw_table(cells: pd.DataFrame) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     grid[0, 0].invert_yaxis()
     figure.legend(handles=figures.legend_handles(figure), loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle("Published protocol at the best checkpoint (arrow: the better side)")
+    figure.suptitle(f"{protocol.capitalize()} protocol at the best checkpoint (arrow: the better side)")
     return figure
 
 

@@ -14,13 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.reporting.cell_files import row_label, row_order
-from experiments.reporting.cells import over_folds, published_scores, selected, spreads
+from experiments.reporting.cells import over_folds, parted, published_scores, selected, spreads
 from experiments.reporting.columns import (
     CHANCE_LEVELS,
     HONEST_GENERATION,
     HONEST_METRICS,
     NMI,
     PUBLISHED_METRICS,
+    WHOLE_NOTE_COURSE,
+    WHOLE_NOTE_GENERATION,
+    WHOLE_NOTE_METRICS,
+    WHOLE_NOTE_READING,
     Metric,
     Spread,
     Spreads,
@@ -37,7 +41,7 @@ def aggregated(cells: pd.DataFrame) -> pd.DataFrame:
     for checkpoint in ("best", "last"):
         for protocol, metrics in (
             ("published", (*PUBLISHED_METRICS, NMI)),
-            ("honest", (*HONEST_METRICS, *HONEST_GENERATION)),
+            ("honest", (*HONEST_METRICS, *HONEST_GENERATION, *WHOLE_NOTE_METRICS)),
         ):
             groups.append(("here", checkpoint, protocol, spreads(selected(cells, protocol, checkpoint), metrics)))
     columns = ("source", "checkpoint", "protocol", "row", "metric", "mean", "std", "seeds")
@@ -51,50 +55,97 @@ def aggregated(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def render(cells: pd.DataFrame) -> str:
-    """The whole of ``table.md``."""
+    """The whole of ``table.md``: the published columns for rows of frames, and others for rows of whole notes."""
+    frames, whole = parted(cells)
+    lines = [] if frames.empty and not whole.empty else _frame_sections(frames)
+    return "\n".join(["# Pitch and timbre of isolated notes", "", *lines, *_whole_note_sections(whole)])
+
+
+def _frame_sections(cells: pd.DataFrame) -> list[str]:
+    """The lines on rows of frames."""
     here = spreads(selected(cells, "published", "best"), PUBLISHED_METRICS)
     honest, generation = (
         spreads(selected(cells, "honest", "best"), metrics) for metrics in (HONEST_METRICS, HONEST_GENERATION)
     )
     last = spreads(selected(cells, "published", "last"), PUBLISHED_METRICS)
     paper = spreads(published_scores(), PUBLISHED_METRICS)
-    return "\n".join(
-        [
-            "# Pitch and timbre of isolated notes: the nine rows",
-            "",
-            *header(cells),
-            "",
-            "## Published protocol, best checkpoint",
-            "",
-            "Mean ± population deviation over seeds; the best mean of a column in bold, ours and the paper's apart.",
-            "",
-            *markdown(PUBLISHED_METRICS, {"here": here, "paper": paper}),
-            "",
-            "## Honest protocol, best checkpoint",
-            "",
-            "Mappings and probes are fitted on training notes; the probes of z are logistic regressions that have",
-            "converged: no epoch and no seed is chosen. ACC_abs takes each category for the MIDI pitch that synthetic",
-            "tones gave it, with no mapping; Agreement is the share of the tones that agree. The instrument offset is",
-            "the median error of the instrument that is farthest off. Pitch gap is how much more of the pitch is in c",
-            "than in the best dimension of z.",
-            "",
-            *markdown(HONEST_METRICS, {"here": honest}),
-            "",
-            *chance_level(cells),
-            *chosen_seeds(cells),
-            "",
-            "FID (pitch) is in the features of the pitch classifier; KID, and FID of real notes, in those of the",
-            "instrument classifier: of as many training notes as are scored, and of two halves of the scored ones. A",
-            "swap decodes the timbre of one note with the category of another, and the classifiers are asked for both.",
-            "",
-            *markdown(HONEST_GENERATION, {"here": generation}),
-            "",
-            "## Published protocol, last epoch",
-            "",
-            *markdown(PUBLISHED_METRICS, {"here": last}),
-            "",
-        ]
-    )
+    return [
+        *header(cells),
+        "",
+        "## Published protocol, best checkpoint",
+        "",
+        "Mean ± population deviation over seeds; the best mean of a column in bold, ours and the paper's apart.",
+        "",
+        *markdown(PUBLISHED_METRICS, {"here": here, "paper": paper}),
+        "",
+        "## Honest protocol, best checkpoint",
+        "",
+        "Mappings and probes are fitted on training notes; the probes of z are logistic regressions that have",
+        "converged: no epoch and no seed is chosen. ACC_abs takes each category for the MIDI pitch that synthetic",
+        "tones gave it, with no mapping; Agreement is the share of the tones that agree. The instrument offset is",
+        "the median error of the instrument that is farthest off. Pitch gap is how much more of the pitch is in c",
+        "than in the best dimension of z.",
+        "",
+        *markdown(HONEST_METRICS, {"here": honest}),
+        "",
+        *chance_level(cells),
+        *chosen_seeds(cells),
+        "",
+        "FID (pitch) is in the features of the pitch classifier; KID, and FID of real notes, in those of the",
+        "instrument classifier: of as many training notes as are scored, and of two halves of the scored ones. A",
+        "swap decodes the timbre of one note with the category of another, and the classifiers are asked for both.",
+        "",
+        *markdown(HONEST_GENERATION, {"here": generation}),
+        "",
+        "## Published protocol, last epoch",
+        "",
+        *markdown(PUBLISHED_METRICS, {"here": last}),
+        "",
+    ]
+
+
+def _whole_note_sections(cells: pd.DataFrame) -> list[str]:
+    """The lines on rows of whole notes; none where there are none."""
+    if cells.empty:
+        return []
+    lines = ["## Whole notes", "", *header(cells), ""]
+    for checkpoint, title in (("best", "best checkpoint"), ("last", "last epoch")):
+        scores = selected(cells, "honest", checkpoint)
+        for name, metrics, about in WHOLE_NOTE_TABLES:
+            lines += [f"### {name}, {title}", ""]
+            lines += [*about, ""] if checkpoint == "best" else []
+            lines += [*markdown(metrics, {"here": spreads(scores, metrics)}), ""]
+    return lines
+
+
+WHOLE_NOTE_TABLES = (
+    (
+        "What is read of whole notes",
+        WHOLE_NOTE_READING,
+        (
+            "g is the timbre of the note, read by logistic regressions that are fitted on training notes; at 50 ms,",
+            "0.2 s and 1 s from five frames there, by the same regression. The floor of its pitch is the instrument's",
+            "commonest pitch. Register: R² of the pitch that is read from g within an instrument.",
+        ),
+    ),
+    (
+        "The course within notes",
+        WHOLE_NOTE_COURSE,
+        (
+            "v is the course within the note, read from summaries of it (means of parts, deviation, autocorrelation).",
+            "Its floors are read from the same summaries of the level alone, and of level and spectral centroid.",
+        ),
+    ),
+    (
+        "What is decoded",
+        WHOLE_NOTE_GENERATION,
+        (
+            "A swap joins the timbre of one note with all else of another one, of another instrument and at most three",
+            "semitones away. Evaluators of whole notes name its instrument and pitch, and those of the real notes;",
+            "pYIN is right within 50 cents, on rendered sound. FID is in the features of the instrument evaluator.",
+        ),
+    ),
+)
 
 
 def chance_level(cells: pd.DataFrame) -> list[str]:
@@ -175,12 +226,16 @@ def print_table(cells: pd.DataFrame, rows: Sequence[str]) -> None:
         rows: the rows that are shown.
     """
     console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
-    console.print("\n".join(header(cells)), markup=False)
-    for title, protocol, metrics in (
-        ("Published protocol, best checkpoint", "published", PUBLISHED_METRICS),
-        ("Honest protocol, best checkpoint", "honest", HONEST_METRICS),
-    ):
-        sources = {"here": spreads(selected(cells, protocol, "best"), metrics)}
+    frames, whole = parted(cells)
+    of_notes = [(f"{name}, best checkpoint", "honest", metrics, whole) for name, metrics, _ in WHOLE_NOTE_TABLES]
+    of_frames = [
+        ("Published protocol, best checkpoint", "published", PUBLISHED_METRICS, frames),
+        ("Honest protocol, best checkpoint", "honest", HONEST_METRICS, frames),
+    ]
+    console.print("\n".join(header(cells if frames.empty or whole.empty else frames)), markup=False)
+    shown = (of_frames if not frames.empty or whole.empty else []) + (of_notes if not whole.empty else [])
+    for title, protocol, metrics, of in shown:
+        sources = {"here": spreads(selected(of, protocol, "best"), metrics)}
         if protocol == "published":
             sources["paper"] = spreads(published_scores(), metrics)
         heading, *lines = table_lines(metrics, sources, rows)

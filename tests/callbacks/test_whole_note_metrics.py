@@ -39,9 +39,9 @@ def test_a_model_that_knows_the_notes_reaches_the_ceiling() -> None:
     assert found["g_instrument"] == found["g_articulation"] == 100
     assert found["g_pitch"] < 20
     assert found["c_pitch"] == 100
-    assert found["swap_instrument"] == found["real_instrument"] == 100
-    assert found["swap_pitch"] == found["real_pitch"] == 100
-    assert found["swap_other_instrument"] == 0
+    assert found["note_swap_instrument"] == found["note_real_instrument"] == 100
+    assert found["note_swap_pitch"] == found["note_real_pitch"] == found["note_swap_pitch_share"] == 100
+    assert found["note_swap_other"] == 0
     assert found["loudness_rest"] == pytest.approx(1, abs=1e-3)
     assert found["loudness_timbre"] < 0.9
     assert found["note_fid_recon"] == pytest.approx(0, abs=1e-4)
@@ -57,8 +57,8 @@ def test_a_collapsed_timbre_shows_in_the_swaps_alone() -> None:
     callback, trainer = gathered(module, data, testing=True)
     callback.on_test_epoch_end(trainer, module)
     assert module.logged["honest/g_instrument"] == 100
-    assert module.logged["honest/swap_instrument"] == 0
-    assert module.logged["honest/swap_other_instrument"] == 100
+    assert module.logged["honest/note_swap_instrument"] == 0
+    assert module.logged["honest/note_swap_other"] == 100
     assert module.logged["honest/frame_error_db"] == pytest.approx(0, abs=0.01)
 
 
@@ -67,7 +67,9 @@ def test_an_epoch_logs_the_cheap_values_and_lets_the_notes_go() -> None:
     callback, trainer = gathered(module, data, testing=False)
     callback.on_validation_epoch_end(trainer, module)
     callback.on_validation_end(trainer, module)  # type: ignore[arg-type]
-    assert module.logged["val/acc"] == module.logged["val/honest/acc_abs"] == module.logged["val/swap_pitch"] == 100
+    assert (
+        module.logged["val/acc"] == module.logged["val/honest/acc_abs"] == module.logged["val/note_swap_pitch"] == 100
+    )
     assert callback._parts == ([], [])
 
 
@@ -76,7 +78,7 @@ def test_notes_that_cannot_be_swapped_have_no_swaps() -> None:
     data.scored = data.scored & (data.instrument == 0).numpy()
     callback, trainer = gathered(module, data, testing=True)
     callback.on_test_epoch_end(trainer, module)
-    assert not any(name.startswith("honest/swap") for name in module.logged)
+    assert not any(name.startswith("honest/note_swap") for name in module.logged)
     assert module.logged["honest/note_acc"] == 100
 
 

@@ -8,7 +8,6 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import mean_absolute_error
 
-from metrics.logistic_probe import fit_probe, probe_correctly
 from metrics.whole_notes import (
     LAGS,
     PARTS,
@@ -97,13 +96,3 @@ def test_errors_of_pitch_by_hand():
     assert found.median_cents == pytest.approx(65)
     with pytest.raises(ValueError, match="no frame"):
         pitch_errors([60.0], [np.nan])
-
-
-def test_a_probe_has_converged_and_reads_what_is_linear():
-    codes = RANDOM.normal(size=(300, 3))
-    labels = np.where(codes @ [1, -2, 0.5] > 0, "bright", "dark")
-    probe = fit_probe(codes[:200], labels[:200])
-    assert probe[-1].n_iter_.max() < probe[-1].max_iter
-    right = probe_correctly(probe, codes[200:], labels[200:])
-    assert right.mean() > 0.95
-    assert not probe_correctly(probe, codes[:2], ["unknown"] * 2).any()
