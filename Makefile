@@ -24,7 +24,7 @@ RUN := $(VENV)/bin/python -m
 # One process a core, one thread each: two processes of one thread do more than one of two.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study robustness timbre dashboard bench growth page wheel clean
+.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study robustness timbre dashboard bench growth sounds page wheel clean
 
 help: ## list the targets
 	@echo "Targets:"
@@ -95,6 +95,10 @@ bench: $(BENCH_READY) ## time ours beside the ways of today and the limits, and 
 growth: OUT = runs/growth
 growth: $(READY) ## draw how time and memory grow with the notes and with K (ARGS="--takes 1 10" leaves x100 out)
 	@$(RUN) experiments growth --out '$(OUT)' $(ARGS)
+
+sounds: OUT = docs/sounds
+sounds: $(READY) ## write a gallery of notes, reconstructions and swaps of the shipped model
+	@$(RUN) experiments sounds --out '$(OUT)' $(ARGS)
 
 PAGE := pitch_timbre/page
 page: $(PAGE)/static/index.html ## build the page that `pitch-timbre page` shows (needs Node.js with npm)

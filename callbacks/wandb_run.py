@@ -198,11 +198,19 @@ class WandbRun(FitLogger):
 
     def log_images(self, files: Mapping[str, Path]) -> None:
         """Log pictures, by name."""
+        self._log_media("Image", files, None)
+
+    def log_sounds(self, files: Mapping[str, Path], epoch: int | None = None) -> None:
+        """Log sounds, by name: of an epoch, or after the last one."""
+        self._log_media("Audio", files, epoch)
+
+    def _log_media(self, kind: str, files: Mapping[str, Path], epoch: int | None) -> None:
         if self._run is not None:
             import wandb
 
-            self._catch_up()
-            self._run.log({name: wandb.Image(str(file)) for name, file in files.items()}, step=self._run.step)
+            self._catch_up(epoch)
+            media = {name: getattr(wandb, kind)(str(file)) for name, file in files.items()}
+            self._run.log(media, step=self._run.step if epoch is None else epoch)
 
     def close(self, record: Mapping[str, Any]) -> None:
         """End the run, with the numbers of its ``metrics.json`` in the summary.

@@ -97,6 +97,20 @@ COMMANDS = {
         "RUN/export: NAME.json, NAME_encoder.onnx, NAME_decoder.onnx",
         "experiments.export:main",
     ),
+    "listen": Command(
+        "use",
+        "compare the package with pitch trackers on labelled notes, and check its swaps",
+        "--config configs/data/philharmonia.yaml --data.root ~/samples --swaps",
+        "runs/listen: listen.md, pitches.csv, swaps.csv",
+        "experiments.listening.listen:main",
+    ),
+    "sounds": Command(
+        "use",
+        "write a gallery of notes, reconstructions and swaps of the shipped model",
+        "--out docs/sounds",
+        "docs/sounds: README.md, index.html with players, FLAC files",
+        "experiments.listening.gallery:main",
+    ),
     "doctor": Command(
         "data",
         "examine recordings and labels before they are trained on",

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from callbacks.checkpoints import read_checkpoint
 from datamodules.atomic_files import read_json
-from datamodules.mel import FrameScale, LowBandSettings, MelSettings, log_mel, mel_centres_hz
+from datamodules.mel import FrameScale, LowBandSettings, MelSettings, log_mel, mel_centres_hz, mel_edges_hz
 from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.waveforms import WaveformSettings, prepare_waveform
 from experiments import exit_codes
@@ -123,7 +123,7 @@ class ExportedEncoder(nn.Module):
         segment: int,
     ) -> None:
         super().__init__()
-        self.pitch, self.timbre, self.scale = pitch, timbre, scale
+        self.pitch, self.timbre, self.mel, self.scale = pitch, timbre, mel, scale
         self.instant, self.segment = mel.centre(sample_rate), segment
         self.windows = [mel.n_fft] + ([low.n_fft] if low else [])
         self.n_low = sum(hz < low.below_hz for hz in mel_centres_hz(mel)) if low else 0
@@ -325,7 +325,6 @@ def card_of(parts: Parts, run: Path, name: str, graphs: dict[str, bytes]) -> dic
     """All that who runs the graphs must know, and where they are from."""
     record, scores = read_json(run / "run.json"), read_json(run / "metrics.json")["best"]["honest"]
     encoder, facts = parts.encoder, parts.facts
-    edges = librosa.mel_frequencies(facts["n_mels"] + 2, fmin=facts["fmin_hz"], fmax=facts["fmax_hz"])
     return {
         "format": FORMAT,
         "name": name,
@@ -346,7 +345,7 @@ def card_of(parts: Parts, run: Path, name: str, graphs: dict[str, bytes]) -> dic
         "licence": "MIT (this project); trained on recordings of FluidR3_GM, (c) 2000-2002, 2008 Frank Wen, MIT",
         **facts,
         **known_timbres(*embedded_timbres(encoder, waveform_settings(run))),
-        "mel_edges_hz": [round(float(hz), 4) for hz in edges],
+        "mel_edges_hz": [round(hz, 4) for hz in mel_edges_hz(encoder.mel)],
     }
 
 

@@ -36,9 +36,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def callbacks_config(file: Path, **stopping: Any) -> str:
-    """A configuration of the callbacks without the pictures, which take longer than such a fit."""
+    """A configuration of the callbacks without pictures and sounds, which take longer than such a fit."""
     callbacks = yaml.safe_load((CONFIGS / "base.yaml").read_text())["trainer"]["callbacks"]
-    callbacks = [callback for callback in callbacks if not callback["class_path"].endswith("RunFigures")]
+    callbacks = [callback for callback in callbacks if callback["class_path"] not in ("RunFigures", "RunSounds")]
     (early,) = (callback for callback in callbacks if callback["class_path"].endswith("EarlyStopping"))
     early["init_args"] |= stopping
     file.write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
