@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 import librosa
@@ -49,7 +50,7 @@ def vote(hz: Samples, weight: Samples) -> float:
 def power_at(samples: Samples, count: int) -> Samples:
     """The power of a sound in ``count`` equal parts: what each frame of a tracker counts by its loudness."""
     edges = np.linspace(0, len(samples), count + 1).astype(int)
-    return np.array([np.square(samples[a:b], dtype=np.float64).mean() for a, b in zip(edges, edges[1:], strict=False)])
+    return np.array([np.square(samples[a:b], dtype=np.float64).mean() for a, b in pairwise(edges)])
 
 
 def _ours(model: pt.Model, samples: NDArray[np.float32], rate: int) -> float:
