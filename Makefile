@@ -89,7 +89,7 @@ $(BENCH_READY): $(READY)
 	@touch $@
 
 bench: OUT = runs/bench
-bench: $(BENCH_READY) ## time ours beside the ways of today and the limits, and write bench.json (PARTS="pairs steps metrics startup")
+bench: $(BENCH_READY) ## time ours beside the ways of today and the limits, and write bench.json (PARTS="pairs steps metrics startup sound")
 	@$(RUN) experiments bench $(if $(PARTS),--parts $(PARTS)) --out '$(OUT)' $(ARGS)
 
 growth: OUT = runs/growth

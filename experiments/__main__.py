@@ -127,7 +127,7 @@ COMMANDS = {
     ),
     "bench": Command(
         "speed",
-        "time frames, steps, metrics and start-up beside other libraries",
+        "time frames, steps, metrics, start-up and sound beside other libraries",
         "--parts steps",
         "runs/bench: bench.json",
         "experiments.bench:main",

@@ -64,7 +64,7 @@ def read(source: str | os.PathLike[str] | tuple[NDArray[np.floating], int], rate
         with Path(source).open("rb"):  # a missing or forbidden file is an OSError, with the system's words
             pass
         try:
-            with soundfile.SoundFile(os.fspath(source)) as file:
+            with soundfile.SoundFile(os.fsencode(source)) as file:
                 own_rate, total = file.samplerate, file.frames
                 samples = file.read(int(LONGEST_S * own_rate), dtype="float32")
         except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -116,7 +116,7 @@ def files_in(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
         else:
             found.append(path)
     return found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -38,6 +40,8 @@ EXAMPLES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it did something, 1 if no file was of use, 2 for bad arguments."""
     arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what a terminal cannot show
     try:
         return int(COMMANDS[arguments.command](arguments))
     except BrokenPipeError:
@@ -49,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print("\nstopped; what was written is kept", file=sys.stderr)
         return 130
     return EXIT_BAD_INPUT
 
@@ -112,17 +116,19 @@ def _mode(parser: argparse.ArgumentParser) -> None:
 def _analyse(arguments: argparse.Namespace) -> int:
     files = _files(arguments.paths)
     model = load(arguments.model)
-    opened = arguments.out.open("w", newline="", encoding="utf-8") if arguments.out else sys.stdout
+    # Names of files may hold bytes that are no UTF-8.
+    out = arguments.out
+    opened = out.open("w", newline="", encoding="utf-8", errors="surrogateescape") if out else sys.stdout
     good = 0
+    table = _Table(opened, arguments.json)
     try:
-        table = _Table(opened, arguments.json)
         for file, found in _analyses(model, files):
             good += found.status != "unreadable"
             for row in analysis.frame_rows(file, found) if arguments.frames else [analysis.row(file, found)]:
                 table.write(row)
+    finally:  # stopped, too: what was read is kept
         table.close()
-    finally:
-        if arguments.out:
+        if out:
             opened.close()
     return _exit_status(good, files)
 
@@ -176,7 +182,7 @@ def _map(arguments: argparse.Namespace) -> int:
 
     files = _files(arguments.paths)
     model = load(arguments.model)
-    with arguments.out.open("w", encoding="utf-8") as opened:
+    with arguments.out.open("w", encoding="utf-8", errors="backslashreplace") as opened:
         notes = [(file, found) for file, found in _analyses(model, files) if found.midi is not None]
         if notes:
             opened.write(timbre_map.page(notes, model.card.sample_rate, arguments.colour))
@@ -231,14 +237,16 @@ def _analyses(model: Model, files: list[Path]) -> Iterator[tuple[Path, Analysis]
 
 
 def _progress(files: list[Path]) -> Iterable[Path]:
-    """The files; where a person looks, with a bar."""
+    """The files; where a person looks, with a bar and the time left."""
     if len(files) < 10 or not sys.stderr.isatty():
         yield from files
         return
+    began = time.monotonic()
     for done, file in enumerate(files, 1):
         yield file
-        bar = "#" * (30 * done // len(files))
-        print(f"\r[{bar:<30}] {done}/{len(files)}", end="\n" if done == len(files) else "", file=sys.stderr, flush=True)
+        left = round((time.monotonic() - began) / done * (len(files) - done))
+        bar = f"[{'#' * (30 * done // len(files)):<30}] {done}/{len(files)}, {left // 60}:{left % 60:02d} left "
+        print(f"\r{bar}", end="\n" if done == len(files) else "", file=sys.stderr, flush=True)
 
 
 def _exit_status(good: int, files: list[Path]) -> int:

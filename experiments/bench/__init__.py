@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from experiments.bench.measure import Measured
 
-PARTS = ("startup", "pairs", "steps", "metrics")
+PARTS = ("startup", "pairs", "steps", "metrics", "sound")
 CACHE = Path("~/.cache/pitch-timbre")
 WIDTH = 200
 """Columns of the table where it is not written to a terminal."""
@@ -73,6 +73,10 @@ def _measure(part: str, quick: bool) -> Measured:
         from experiments.bench import steps
 
         return steps.measure(quick)
+    if part == "sound":
+        from experiments.bench import sound
+
+        return sound.measure(quick)
     from experiments.bench import metrics
 
     return metrics.measure(quick)

@@ -94,25 +94,3 @@ def test_while_it_trains_every_few_epochs(small_pairs: NotePairs, tmp_path: Path
     assert sorted(folder.name for folder in (tmp_path / "sounds").iterdir()) == ["epoch_1", "epoch_3"]
     with pytest.raises(ValueError, match="every_n_epochs is -1"):
         RunSounds(tmp_path, -1)
-
-
-def test_offline_runs_keep_them(offline_run: WandbRun, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "tone.flac", 0.1 * np.sin(np.arange(9000) / 9), 22050)
-    for epoch in range(2):
-        offline_run.log_sounds({"sounds/tone": tmp_path / "tone.flac"}, epoch)
-        offline_run.log_metrics({"epoch": epoch, "val/loss/total": 1.0})
-    offline_run.close({})
-    kept = [file for file in tmp_path.glob("wandb/offline-run-*/files/media/audio/sounds/*") if file.is_file()]
-    assert {file.read_bytes() for file in kept} == {(tmp_path / "tone.flac").read_bytes()}
-    assert len(kept) == 2
-
-
-@pytest.fixture
-def offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    run = WandbRun(tmp_path, "m6", 0)
-    run.begin({})
-    yield run
-    import wandb
-
-    wandb.teardown()

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from matplotlib.figure import Figure
 
@@ -140,6 +142,20 @@ def test_an_offline_run_is_read_back_value_by_value(offline: None, tmp_path: Pat
     assert [(row["_step"], row["epoch"]) for row in rows] == [(epoch, epoch) for epoch in range(4)]
     assert all({"val/loss/total", "train/loss/kl_c"} <= row.keys() for row in rows)
     assert list((folder / "files" / "media" / "images" / "figures").glob("empty*.png"))
+
+
+def test_sounds_are_kept_with_their_epochs(offline: None, tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    for epoch, level in enumerate((0.1, 0.2)):
+        soundfile.write(tmp_path / "tone.flac", level * np.sin(np.arange(9000) / 9), 22050)
+        run.log_sounds({"sounds/tone": tmp_path / "tone.flac"}, epoch)
+        log(run, range(epoch, epoch + 1))
+    run.close({})
+    [folder] = offline_runs(tmp_path)
+    kept = sorted((folder / "files" / "media" / "audio" / "sounds").glob("tone*.flac"))
+    assert [np.abs(soundfile.read(file)[0]).max().round(2) for file in kept] == [0.1, 0.2]
+    rows = [row["item"] for row in records(folder, "history")]
+    assert ["sounds/tone" in "".join(row) for row in rows] == [True, True]
 
 
 def test_a_resumed_run_keeps_its_id_and_its_axis(offline: None, tmp_path: Path) -> None:

@@ -65,6 +65,16 @@ def test_low_rate(model: pt.Model) -> None:
     assert model.analyse((tone(57, rate=8000), 8000)).midi == 57
 
 
+def gliding_vowel(low_hz: float, high_hz: float) -> np.ndarray:
+    """A voice whose pitch and first two formants move, (T,)."""
+    time = np.arange(RATE) / RATE
+    hz = np.linspace(low_hz, high_hz, RATE)
+    turns = np.cumsum(hz) / RATE
+    formants = 700 - 400 * time, 1200 + 800 * time
+    level = lambda f: sum(1 / (1 + ((f - formant) / 100) ** 2) for formant in formants)  # noqa: E731
+    return 0.1 * np.sum([level(n * hz) * np.sin(2 * np.pi * n * turns) for n in range(1, 30)], 0)
+
+
 @pytest.mark.parametrize(
     ("samples", "status"),
     [
@@ -74,9 +84,25 @@ def test_low_rate(model: pt.Model) -> None:
         (tone(60, 0.03), "short"),
         (0.1 * np.random.default_rng(0).standard_normal(RATE), "uncertain"),
         (tone(60) + tone(64) + tone(67), "uncertain"),
+        (tone(60) + tone(67), "uncertain"),
+        (tone(48) + tone(51) + tone(55) + tone(58), "uncertain"),
         (np.concatenate([tone(60, 0.5), tone(64, 0.5), tone(67, 0.5)]), "uncertain"),
+        (gliding_vowel(120, 180), "uncertain"),
+        (gliding_vowel(300, 200), "uncertain"),
     ],
-    ids=["zeros", "constant", "empty", "short", "noise", "chord", "melody"],
+    ids=[
+        "zeros",
+        "constant",
+        "empty",
+        "short",
+        "noise",
+        "chord",
+        "fifth",
+        "seventh",
+        "melody",
+        "voice",
+        "falling_voice",
+    ],
 )
 def test_what_is_no_single_note(model: pt.Model, samples: np.ndarray, status: str) -> None:
     assert model.analyse((samples, RATE)).status == status

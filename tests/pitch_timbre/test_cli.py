@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from pitch_timbre.analysis import Analysis
 from pitch_timbre.cli import COMMANDS, main
+from pitch_timbre.model import Model
 from tests.pitch_timbre.notes import RATE, tone
 
 
@@ -58,6 +62,43 @@ def test_analyse_as_json_and_by_frames(folder: Path, capsys: pytest.CaptureFixtu
 def test_no_file_of_use_is_status_1(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("text")
     assert main(["analyse", str(tmp_path / "a.wav"), "-o", str(tmp_path / "out.csv")]) == 1
+
+
+def test_many_files_have_a_bar_and_can_be_stopped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(20):
+        (folder / f"text_{number:02d}.wav").write_text("text")
+    (folder / "folder.wav").mkdir()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    out = tmp_path / "notes.json"
+    assert main(["analyse", str(folder), "--json", "-o", str(out)]) == 0
+    assert [row["status"] for row in json.loads(out.read_text())] == ["ok"] * 2 + ["unreadable"] * 20
+    shown = capsys.readouterr().err
+    assert re.search(r"11/22, \d+:\d\d left", shown)
+    assert "20 of 22 files could not be read" in shown
+    read = Model.try_to_analyse
+
+    def stopped(model: Model, file: Path) -> Analysis:
+        if file.stem == "text_05":
+            raise KeyboardInterrupt
+        return read(model, file)
+
+    monkeypatch.setattr(Model, "try_to_analyse", stopped)
+    assert main(["analyse", str(folder), "--json", "-o", str(out)]) == 130
+    assert len(json.loads(out.read_text())) == 7, "what was read is kept"
+
+
+def test_names_that_are_no_utf_8(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        (folder / "low.wav").rename(folder / os.fsdecode(b"l\xe4w.wav"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    out = tmp_path / "notes.csv"
+    assert main(["analyse", str(folder), "-o", str(out)]) == 0
+    assert b"l\xe4w.wav,ok" in out.read_bytes()
+    assert main(["map", str(folder), "-o", str(tmp_path / "map.html")]) == 0
+    assert (tmp_path / "map.html").read_text().count("<circle ") == 2
 
 
 def test_swap(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ export interface Analysis {
 
 const FORMAT = 1;
 // A note below one of them is uncertain.
-const [LEAST_CONFIDENCE, LEAST_AGREEMENT, LEAST_HARMONIC] = [0.5, 0.6, 0.5];
+const [LEAST_CONFIDENCE, LEAST_AGREEMENT, LEAST_HARMONIC] = [0.5, 0.6, 0.75];
 const SHORTEST_S = 0.05;
 const TUNED_FRAMES = 7;
 const SILENT = 1e-4; // peak, of full scale
