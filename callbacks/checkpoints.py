@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from callbacks.epoch_log import EpochLog
 from callbacks.run_record import RunRecord
@@ -22,6 +24,7 @@ from datamodules.atomic_files import replacing
 from lightning_modules.checkpoint_file import read_file
 
 PATHS_OF_STATE = {"best_model_path", "kth_best_model_path", "last_model_path"}
+SCORES_OF_STATE = ("best_model_score", "current_score", "kth_value")
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
@@ -67,10 +70,38 @@ def _first_fault(checkpoint: dict[str, Any]) -> str | None:
         for path in [*(state.get(name, "") for name in PATHS_OF_STATE), *state.get("best_k_models", {})]:
             if not isinstance(path, str) or (path and not Path(path).name.endswith(".ckpt")):
                 return f"the state of {name} names {str(path)[:100]!r} as a checkpoint"
+        scores = [*(state.get(score) for score in SCORES_OF_STATE), *state.get("best_k_models", {}).values()]
+        if not all(score is None or isinstance(score, Tensor | int | float) for score in scores):
+            return f"the state of {name} has a score that is no number"
+    for part in ("optimizer_states", "lr_schedulers"):
+        for state in checkpoint.get(part, []):
+            if not isinstance(state, dict) or not _is_plain(state):
+                return f"its {part} are not of texts, tensors and finite numbers"
+            # torch's schedulers take every name of their state for an attribute.
+            if part == "lr_schedulers" and (odd := [name for name in state if name in [*dir(LambdaLR), "optimizer"]]):
+                return f"its {part} have a state named {odd[0]!r}"
+    if not _counts(checkpoint.get("loops", {})):
+        return "its loops are not of numbers from 0 on"
     for epoch, row in checkpoint.get(EpochLog.__name__, {}).items():
         if not (isinstance(epoch, int) and isinstance(row, dict) and all(map(_is_logged, row.items()))):
             return f"its log of epoch {epoch!r} is not one of names and numbers"
     return None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether nested values are tensors, texts, ``None`` and finite numbers."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str | int) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | Tensor) or (isinstance(value, int | float) and isfinite(value))
+
+
+def _counts(value: Any) -> bool:
+    """Whether nested dictionaries hold the numbers that loops count."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _counts(each) for key, each in value.items())
+    return isinstance(value, int) and 0 <= value < 2**63
 
 
 def _is_logged(item: tuple[Any, Any]) -> bool:

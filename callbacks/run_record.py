@@ -82,7 +82,7 @@ class RunRecord(L.Callback):
             "epoch": checkpoint["epoch"],
             "config_hash": kept.get("config_hash"),
         }
-        self._spent_s, self._sessions = kept.get("wall_s", 0.0), list(kept.get("sessions", []))
+        self._spent_s, self._sessions = kept.get("wall_s", 0.0), [dict(each) for each in kept.get("sessions", [])]
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Let the model's checkpoints say where its weights come from."""

@@ -55,10 +55,14 @@ def key_is_known() -> bool:
     """
     import wandb
 
+    key = os.environ.get("WANDB_API_KEY", "")
     try:
+        if not (key.isascii() and key.isprintable()):
+            raise wandb.errors.AuthenticationError("WANDB_API_KEY has characters that no key has")
         return wandb.login(prompt=False, verify=False)
-    except wandb.errors.AuthenticationError as error:
-        raise ValueError(f"{error} Correct it, or set WANDB_MODE to offline") from error
+    except wandb.errors.Error as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"the W&B key: {reason}; correct it, or set WANDB_MODE to offline") from error
 
 
 @cache

@@ -109,10 +109,11 @@ def split_notes(notes: pd.DataFrame, settings: SplitSettings) -> Split:
             f"{settings.file}: has no part named selection, and data.split.selection_share is "
             f"{settings.selection_share}; delete the file to cut a new split"
         )
-    if not (split.scored.any() and split.selection.any()) or split.training.sum() < 2:
+    counts = [int(part.sum()) for part in (split.scored, split.selection, split.training)]
+    if min(counts) < 2:  # a covariance needs two
         raise ValueError(
-            f"data.split scores {split.scored.sum()} of {len(notes)} notes and trains on {split.training.sum()}; at "
-            "least one must be scored and two trained on"
+            f"data.split scores {counts[0]} of {len(notes)} notes, selects on {counts[1]} and trains on {counts[2]}; "
+            "each needs two: add notes, or change data.split"
         )
     if settings.file is not None and not recorded:
         write_split(notes, split, settings.file)

@@ -22,7 +22,7 @@ from datamodules.note_pairs import NotePairs
 from experiments import classifiers, scoring
 from experiments.config_files import arranged
 from experiments.exit_codes import EXIT_FAILED, one_line_errors
-from experiments.lightning_cli import CheckedCLI
+from experiments.lightning_cli import CheckedCLI, check_restoring
 from experiments.paths import CONFIGS
 from experiments.run_folder import claimed, config_hash, refuse_finished, refuse_other_places
 from experiments.trainer_settings import check_trainer
@@ -129,7 +129,7 @@ class PitchTimbreCLI(CheckedCLI):
 
     def instantiate_classes(self) -> None:
         """Read the note table and build the models; bad input ends here, before anything is trained."""
-        with one_line_errors((ValueError, OSError, MisconfigurationException)):
+        with one_line_errors((ValueError, OSError, MisconfigurationException, RuntimeError)):  # the last: no memory
             super().instantiate_classes()
 
     @contextmanager
@@ -195,6 +195,7 @@ class PitchTimbreCLI(CheckedCLI):
             hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
             resumed = resume_point(run_dir / "checkpoints", hashes)
             self.take_checkpoint(resumed)
+        check_restoring(self.trainer)
         where = f"on {self.trainer.strategy.root_device} ({self.settings.trainer.precision}) in {run_dir}"
         going_on = f", going on from {resumed}" if resumed else ""
         print(f"training {self.settings.row}, seed {self.settings.seed_everything}, {where}{going_on}", flush=True)

@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pkgutil import resolve_name
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from datamodules.atomic_files import replacing
 from experiments.config_files import arranged, check_row
@@ -100,6 +102,60 @@ class RunConfig(SaveConfigCallback):
         file = self.config.run_dir / "config.yaml"
         with replacing(file) as temporary:
             temporary.write_text(yaml.safe_dump(portable(settings), sort_keys=False))
+
+
+def check_restoring(trainer: Any) -> None:
+    """Let a fit end with one line where its trainer cannot take what a checkpoint says of the training."""
+    connector = trainer._checkpoint_connector
+
+    def checked(restore: Callable[..., None]) -> Callable[..., None]:
+        def restored(*arguments: Any, **named: Any) -> None:
+            before = [callback.state_dict() for callback in trainer.callbacks]
+            try:
+                if trainer.training and trainer.optimizers and connector._loaded_checkpoint:
+                    _check_training(trainer, connector._loaded_checkpoint)
+                restore(*arguments, **named)
+                for callback, own in zip(trainer.callbacks, before, strict=True):
+                    _check_kinds(own, callback.state_dict())
+                for optimizer in trainer.optimizers:
+                    _check_shapes(optimizer.state)
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                with one_line_errors():
+                    reason = " ".join(f"{type(error).__name__} {error}".split())[:300]
+                    raise ValueError(f"{trainer.ckpt_path}: no fit goes on from it ({reason}); remove it") from error
+
+        return restored
+
+    for name in ("_restore_modules_and_callbacks", "restore_training_state"):
+        setattr(connector, name, checked(getattr(connector, name)))
+
+
+def _check_training(trainer: Any, checkpoint: dict[str, Any]) -> None:
+    """Refuse what Lightning would pass over: optimisers too few, and loops that do not say where the training was."""
+    for part, own in (("optimizer_states", trainer.optimizers), ("lr_schedulers", trainer.lr_scheduler_configs)):
+        if len(checkpoint[part]) != len(own):
+            raise ValueError(f"it has {len(checkpoint[part])} {part}, and this run {len(own)}")
+    loop = trainer.fit_loop.state_dict()
+    for name in ("epoch_progress", "epoch_loop.batch_progress"):
+        for part in ("total", "current"):
+            if missing := loop[name][part].keys() - checkpoint["loops"]["fit_loop"][name][part].keys():
+                raise ValueError(f"its {name} has no {sorted(missing)[0]}")
+
+
+def _check_kinds(own: dict[str, Any], restored: dict[str, Any]) -> None:
+    """Refuse a callback's state whose values are of other types than the callback's own."""
+    for name, value in own.items():
+        kinds = (int, float) if isinstance(value, float) else type(value)
+        if value is not None and restored[name] is not None and not isinstance(restored[name], kinds):
+            raise ValueError(f"{name} is {restored[name]!r}")
+
+
+def _check_shapes(states: Mapping[Tensor, dict[str, Any]]) -> None:
+    """Refuse an optimiser's state of other weights: fused kernels do not compare the shapes."""
+    for weight, state in states.items():
+        for name, value in state.items():
+            if not isinstance(value, Tensor) or (value.ndim and value.shape != weight.shape):
+                raise ValueError(f"{name} of a weight is no tensor of shape {tuple(weight.shape)}")
 
 
 class CheckedCLI(LightningCLI, ABC):

@@ -17,6 +17,8 @@ from lightning_modules.note_module import ObjectiveModule
 from lightning_modules.pitch_axis import PitchAxis
 from lightning_modules.schedules import ParameterGroup, WarmupCosine
 
+MOST_RESTARTS = 100
+
 
 @dataclass(frozen=True)
 class AxisStage:
@@ -47,8 +49,8 @@ class AxisStage:
             raise ValueError(f"model.axis.learning_rate is {self.learning_rate}; it must be above 0, and finite")
         if not 0 <= self.subharmonic_share <= 1:
             raise ValueError(f"model.axis.subharmonic_share is {self.subharmonic_share:g}; it must be between 0 and 1")
-        if self.restarts < 1:
-            raise ValueError(f"model.axis.restarts is {self.restarts}; it must be 1 or more")
+        if not 1 <= self.restarts <= MOST_RESTARTS:
+            raise ValueError(f"model.axis.restarts is {self.restarts}; it must lie in 1..{MOST_RESTARTS}")
         if not self.epochs and (self.subharmonic_share or self.restarts > 1):
             raise ValueError(
                 f"model.axis.subharmonic_share is {self.subharmonic_share:g} and model.axis.restarts {self.restarts}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
+from torch import Tensor
 
 import lightning_modules
 
@@ -17,23 +19,38 @@ import lightning_modules
 def read_file(file: str | Path) -> dict[str, Any]:
     """The tensors and plain values of a file that torch wrote.
 
+    Neither its archive nor its tensors may be larger than the file: a compressed entry, or a tensor whose elements
+    share memory, could ask for more than the machine has.
+
     Raises:
         ValueError: it is damaged, holds anything else, or is no ordinary file.
         FileNotFoundError: there is no such file.
     """
     try:
-        if not Path(file).is_file() and Path(file).exists():
+        size = Path(file).stat().st_size
+        if not Path(file).is_file():
             raise IsADirectoryError  # or a fifo or a device, which could block for ever
         with zipfile.ZipFile(file) as archive:  # torch does not compare the checksums that it writes
-            damaged = archive.testzip()
-        content = torch.load(file, map_location="cpu", weights_only=True)
-        if damaged or not isinstance(content, dict):
+            damaged = sum(entry.file_size for entry in archive.infolist()) > size or archive.testzip()
+        if damaged:
             raise ValueError("damaged")
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or sum(tensor.nbytes for tensor in _tensors(content)) > size:
+            raise ValueError("more than the file holds")
     except FileNotFoundError:
         raise
     except Exception as error:
         raise ValueError(f"{file}: not a checkpoint of this project, or damaged ({type(error).__name__})") from error
     return content
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested values."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
 
 
 def build(description: dict[str, Any], base: type) -> Any:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,8 +40,9 @@ class Evaluator(NoteModule):
         """
         try:
             kept = read_file(file)
+            with torch.device("meta"):  # without memory: the arguments may ask for more than the machine has
+                cls(**kept["arguments"]).check_weights(kept["state_dict"])
             classifier = cls(**kept["arguments"])
-            classifier.check_weights(kept["state_dict"])
             classifier.load_state_dict(kept["state_dict"])
         except Exception as error:
             raise ValueError(

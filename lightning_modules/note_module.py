@@ -132,8 +132,9 @@ class NoteModule(L.LightningModule, ABC):
         """
         file, checkpoint = checkpoint_path, read_file(checkpoint_path)
         try:
+            with torch.device("meta"):  # without memory: the arguments may ask for more than the machine has
+                build(checkpoint["model"], NoteModule).check_weights(checkpoint["state_dict"])
             model = build(checkpoint["model"], NoteModule)
-            model.check_weights(checkpoint["state_dict"])
             model.load_state_dict(checkpoint["state_dict"])
         except Exception as error:
             message = " ".join(str(error).split())[:300]

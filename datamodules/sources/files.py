@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def path_inside(root: Path, relative: str) -> Path:
         ValueError: the path leaves the root, or its links run in a circle.
     """
     path = PurePosixPath(relative.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or Path(relative).is_absolute() or ":" in (path.parts or ("",))[0]:
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(relative).is_absolute():
         raise ValueError(f"{relative!r} leaves the root {root}; write paths relative to the root, without '..'")
     full = root / path
     try:

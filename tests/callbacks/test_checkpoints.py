@@ -56,6 +56,14 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "a run's record to remove": state(best_model_path="/home/me/run/run.json"),
     "a list of files to remove": state(best_k_models={"../../run": torch.tensor(1.0)}),
     "best models that are a list": state(best_k_models=["a"]),
+    "a score in words": state(best_k_models={"best.ckpt": "high"}),
+    "a best score in words": state(best_model_score="high"),
+    "an optimiser's state that is a text": {"optimizer_states": ["x"]},
+    "a learning rate that is NaN": {"optimizer_states": [{"state": {}, "param_groups": [{"lr": torch.nan}]}]},
+    "a scheduler whose method is a number": {"lr_schedulers": [{"step": 1}]},
+    "a scheduler of another optimiser": {"lr_schedulers": [{"optimizer": None}]},
+    "loops that count below zero": {"loops": {"fit_loop": {"epoch_progress": {"current": {"ready": -1}}}}},
+    "loops that count in words": {"loops": {"fit_loop": {"epoch_progress": "two"}}},
 }
 
 

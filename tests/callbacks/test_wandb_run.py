@@ -112,6 +112,21 @@ def test_what_cannot_be_is_refused(asked: str, said: str, monkeypatch: pytest.Mo
         wandb_mode()
 
 
+@pytest.mark.parametrize("key", ["1" * 40 + "\n", "short", "1" * 39 + " ", "clé" * 14])
+def test_a_key_that_is_none_is_refused_in_one_line(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    try:
+        with pytest.raises(ValueError, match=r"the W&B key: .*set WANDB_MODE to offline") as refused:
+            wandb_mode()
+    finally:
+        wandb.teardown()
+    assert "\n" not in str(refused.value)
+    assert key.strip() not in str(refused.value)
+
+
 def test_disabled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     run = begin(tmp_path)

@@ -564,6 +564,14 @@ def test_tables_that_are_absent_or_of_another_kind(tmp_path):
 # Paths ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", ["Take 1:2/a.wav", "a:b/c.wav", ":/a.wav"])
+def test_a_colon_in_a_name_leads_nowhere(path: str, tmp_path: Path) -> None:
+    (tmp_path / path).parent.mkdir()
+    (tmp_path / path).touch()
+    assert path_inside(tmp_path, path) == tmp_path / path
+    assert list(audio_files(tmp_path)) == [path]
+
+
 @pytest.mark.parametrize("path", ["../a.wav", "a/../../b.wav", "/etc/passwd", "..\\a.wav", "C:\\a.wav", "c:/a.wav"])
 def test_paths_that_leave_the_root_are_refused(tmp_path, path):
     with pytest.raises(ValueError, match="leaves the root"):

@@ -200,6 +200,15 @@ def test_an_instrument_with_one_note_is_named() -> None:
         split_notes(check_notes(lone, "test"), SplitSettings())
 
 
+@pytest.mark.parametrize(("share", "scores"), [(0.1, 1), (0.9, 9)])
+def test_two_notes_are_scored_and_two_trained_on(share: float, scores: int) -> None:
+    notes = table(per_instrument=10)
+    notes = notes[notes.instrument == notes.instrument.iloc[0]].reset_index(drop=True)
+    with pytest.raises(ValueError, match=f"data.split scores {scores} of 10 notes"):
+        split_notes(notes, SplitSettings(validation_share=share))
+    assert split_notes(notes, SplitSettings(validation_share=0.2)).scored.sum() == 2
+
+
 def test_too_few_scored_notes_for_the_instruments() -> None:
     with pytest.raises(ValueError, match=r"1 scored notes cannot hold one of each of 3 instruments"):
         split_notes(table(per_instrument=2), SplitSettings())

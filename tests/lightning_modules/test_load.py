@@ -140,6 +140,12 @@ def nan(state: dict) -> dict:
     return state | {"decoder.head.bias": torch.full_like(state["decoder.head.bias"], torch.nan)}
 
 
+def argument(name: str, value: int) -> dict:
+    """A description that asks for more memory than there is: it must be compared with the weights first."""
+    arguments = {"n_pitches": 20, "n_mels": 64, "width": 8, name: value}
+    return {"model": {"class": "PitchTimbreVAE", "arguments": arguments, "origin": {}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -152,6 +158,11 @@ def nan(state: dict) -> dict:
         ({"model": {"class": "Nobody", "arguments": {}, "origin": {}}}, "Nobody"),
         ({"model": {"class": "PitchTimbreVAE", "arguments": {"width": "wide"}, "origin": {}}}, "width"),
         ({"model": {"class": "PitchTimbreVAE", "arguments": {"width": -3}, "origin": {}}}, r"model\.width is -3"),
+        (argument("width", 10**7), "is not a tensor of shape"),
+        (argument("n_mels", 10**9), "is not a tensor of shape"),
+        (argument("n_latent", 10**12), "is not a tensor of shape"),
+        (argument("n_categories", 10**9), "is not a tensor of shape"),
+        (argument("width", 10**30), "not a checkpoint"),
         ({"model": 7}, "not a checkpoint"),
     ],
 )

@@ -167,6 +167,7 @@ def test_what_cannot_be_learned_is_refused(settings: dict, named: str) -> None:
     [
         ({"restarts": 2}, r"model\.axis\.restarts 2: they need model\.axis\.epochs"),
         ({"restarts": 0}, r"model\.axis\.restarts is 0"),
+        ({"restarts": 10**9}, r"model\.axis\.restarts is 1000000000"),
         ({"epochs": -1}, r"model\.axis\.epochs is -1"),
         ({"epochs": 2, "learning_rate": float("nan")}, r"model\.axis\.learning_rate is nan"),
         ({"epochs": 2, "subharmonic_share": 1.5}, r"model\.axis\.subharmonic_share is 1\.5"),
