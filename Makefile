@@ -20,11 +20,12 @@ SYNC ?=
 VENV := .venv
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench
+DOCS_READY := $(VENV)/.docs
 RUN := $(VENV)/bin/python -m
 # One process a core, one thread each: two processes of one thread do more than one of two.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study robustness timbre dashboard bench growth sounds page wheel clean
+.PHONY: help setup test test-slow lint smoke reproduce-table capacity-study robustness timbre dashboard bench growth sounds docs page wheel clean
 
 help: ## list the targets
 	@echo "Targets:"
@@ -99,6 +100,14 @@ growth: $(READY) ## draw how time and memory grow with the notes and with K (ARG
 sounds: OUT = docs/sounds
 sounds: $(READY) ## write a gallery of notes, reconstructions and swaps of the shipped model
 	@$(RUN) experiments sounds --out '$(OUT)' $(ARGS)
+
+$(DOCS_READY): $(READY)
+	@echo "setting up the libraries that make the documentation"
+	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: $(DOCS_READY) ## build the documentation, build/docs/index.html, and run its notebook; links inside are checked
+	$(RUN) sphinx --builder html --fail-on-warning --keep-going --doctree-dir build/docs.cache docs build/docs
 
 PAGE := pitch_timbre/page
 page: $(PAGE)/static/index.html ## build the page that `pitch-timbre page` shows (needs Node.js with npm)

@@ -12,6 +12,9 @@ import pytest
 from experiments.__main__ import main
 from experiments.grid.keys import check_rows
 from experiments.grid.settings import check, parse
+from experiments.known_settings import ALLOW_CLASSES
+from experiments.reporting import columns
+from pitch_timbre import cli as small_package
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,7 +27,9 @@ COMMANDS = [
     if line.strip()
 ]
 
-OTHERS = ("grid", "doctor", "report", "bench")
+OTHERS = ("grid", "doctor", "report", "bench", "table", "robustness", "timbre", "export")
+READ_FINISHED_RUNS = ("report", "bench", "table", "robustness", "timbre", "export")
+SMALL_COMMANDS = re.findall(r"^(?:\$ )?(pitch-timbre [^\n#]+)", TEXT, re.M)
 
 
 def commands(*beginnings: str) -> list[str]:
@@ -60,7 +65,7 @@ def test_lightning_takes_the_arguments(
         return
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--print_config"])
+        main(words if "--settings" in words else [*words, "--print_config"])
     assert ended.value.code in (0, None), capsys.readouterr().err
 
 
@@ -85,8 +90,8 @@ def test_the_doctor_takes_the_arguments(
     assert "samples" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", commands("python -m experiments report ", "python -m experiments bench "))
-def test_what_reads_finished_grids_takes_the_arguments(
+@pytest.mark.parametrize("command", commands(*(f"python -m experiments {name} " for name in READ_FINISHED_RUNS)))
+def test_what_reads_finished_runs_takes_the_arguments(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """All but the folder, which is not there yet: it is named."""
@@ -96,6 +101,41 @@ def test_what_reads_finished_grids_takes_the_arguments(
         raise SystemExit(main(shlex.split(command)[3:]))
     assert ended.value.code == 2
     assert "runs/table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", SMALL_COMMANDS)
+def test_the_small_package_takes_the_arguments(command: str) -> None:
+    words = shlex.split(command)[1:]
+    assert small_package._parser().parse_args(words).command == words[0]
+
+
+def test_a_row_of_a_package_of_ones_own_is_taken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The files that the page shows, and its command."""
+    page = (ROOT / "docs" / "extend.md").read_text()
+    for language, name in re.findall(r"```(python|yaml)\n# (\S+)\n", page):
+        content = re.search(rf"```{language}\n# {name}\n(.*?)```", page, re.S)
+        assert content is not None
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content[1].replace("/path/to/pitch-timbre", str(ROOT)))
+    command = re.search(r"^lightning (.*my_rows.*)$", page, re.M)
+    assert command is not None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = [*shlex.split(command[1]), "--print_config"]
+    for allowed, status in (("", 2), ("my_lab", 0)):
+        monkeypatch.setenv(ALLOW_CLASSES, allowed)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert (ended.value.code or 0) == status
+    assert "sparsity: 0.1" in capsys.readouterr().out
+
+
+def test_every_column_of_the_tables_is_explained() -> None:
+    glossary = (ROOT / "docs" / "metrics.md").read_text().split("## Timbre")[0]
+    for metric in (*columns.PUBLISHED_METRICS, columns.NMI, *columns.HONEST_METRICS, *columns.HONEST_GENERATION):
+        assert re.search(rf"^\|[^|]*\b{re.escape(metric.label)}(?!\w)", glossary, re.M), metric.label
 
 
 def test_readme_is_read_in_a_minute() -> None:
