@@ -26,10 +26,10 @@ from experiments.lightning_cli import CheckedCLI, check_restoring
 from experiments.paths import CONFIGS
 from experiments.run_folder import claimed, config_hash, refuse_finished, refuse_other_places
 from experiments.trainer_settings import check_trainer
+from lightning_modules.axis_stage import LearnsAxis
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
-from lightning_modules.two_stage_vae import TwoStageVAE
 
 C = TypeVar("C", bound=L.Callback)
 
@@ -173,7 +173,7 @@ class PitchTimbreCLI(CheckedCLI):
         """Prepare as for a test; go on from the last checkpoint where the same run was stopped."""
         run_dir = self.settings.run_dir
         epochs = self.trainer.max_epochs
-        axis_epochs = self.model.axis.epochs if isinstance(self.model, TwoStageVAE) else 0
+        axis_epochs = self.model.axis.epochs if isinstance(self.model, LearnsAxis) else 0
         with one_line_errors():
             if epochs is not None and 0 < epochs <= axis_epochs:
                 raise ValueError(

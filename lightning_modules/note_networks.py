@@ -69,14 +69,15 @@ class CourseEncoder(nn.Module):
         n_course: V, dimensions of v.
         channels: of each layer.
         static: whether the MFCCs keep their mean over the note, which holds the static spectrum.
+        n_mfcc: how many are read; F for all that the frames hold.
     """
 
-    def __init__(self, n_mels: int, n_course: int, channels: int, static: bool = False) -> None:
+    def __init__(self, n_mels: int, n_course: int, channels: int, static: bool = False, n_mfcc: int = N_MFCC) -> None:
         super().__init__()
         self.static = static
         self.dct: Tensor
-        self.register_buffer("dct", mfcc_matrix(n_mels), persistent=False)
-        sizes = (N_MFCC, channels, channels, channels)
+        self.register_buffer("dct", mfcc_matrix(n_mels, n_mfcc), persistent=False)
+        sizes = (n_mfcc, channels, channels, channels)
         self.layers = nn.ModuleList(nn.Conv1d(a, b, 5, padding=2) for a, b in pairwise(sizes))
         self.head = nn.Linear(channels, 2 * n_course)
 

@@ -73,3 +73,43 @@ def kl_v(mu: Tensor, logvar: Tensor, rho: Tensor, mask: Tensor) -> Tensor:
 def reentry(mu_reencoded: Tensor, g: Tensor) -> Tensor:
     """Squared distance of the timbre that decoded notes are read with, (B, G), from the one they were decoded with."""
     return (mu_reencoded - g).square().sum(-1).mean()
+
+
+def kl_between(mu: Tensor, logvar: Tensor, mu_prior: Tensor, logvar_prior: Tensor) -> Tensor:
+    """KL of N(mu, exp(logvar)) from N(mu_prior, exp(logvar_prior)), (..., D), summed over D; a mean over the rest."""
+    distance = (mu - mu_prior).square() * (-logvar_prior).exp()
+    return 0.5 * (logvar_prior - logvar + (logvar - logvar_prior).exp() + distance - 1).sum(-1).mean()
+
+
+def variance_invariance(content: Tensor, style: Tensor, ratio: float) -> Tensor:
+    """Content varies within a sample, and style between samples, each ``ratio`` times as much as what it is held to.
+
+    Args:
+        content: (B, R, D) of the R fragments of each of B samples.
+        style: (B, R, G).
+        ratio: how much larger a variability must be than the other.
+
+    Source:
+        Wu et al., "Unsupervised Disentanglement of Content and Style via Variance-Invariance Constraints", ICLR 2025:
+        variability is the mean distance of pairs; a sample's place is the mean of its fragments.
+    """
+    of_content, of_style = _variability(content), _variability(style)
+    pairs = (
+        (of_content[0], of_content[1]),  # content: within a sample, between samples
+        (of_style[1], of_style[0]),  # style: the other way round
+        (of_content[0], of_style[0]),  # within a sample: content more than style
+        (of_style[1], of_content[1]),  # between samples: style more than content
+    )
+    return torch.stack([(ratio - large / small.clamp(min=1e-6)).clamp(min=0) for large, small in pairs]).sum()
+
+
+def _variability(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean distance of the fragments of a sample (B, R, D), and of the samples' means."""
+    return _mean_distance(z), _mean_distance(z.mean(1).unsqueeze(0))
+
+
+def _mean_distance(points: Tensor) -> Tensor:
+    """Mean Euclidean distance of the pairs of each set of points (S, N, D)."""
+    n = points.shape[1]
+    first, second = torch.triu_indices(n, n, 1, device=points.device)
+    return (points[:, first] - points[:, second]).square().sum(-1).add(1e-12).sqrt().mean()

@@ -57,7 +57,7 @@ class WholeNoteModule(ObjectiveModule):
         n_categories: K.
     """
 
-    ELBO = ("reconstruction", "kl_g", "kl_v")
+    ELBO: tuple[str, ...] = ("reconstruction", "kl_g", "kl_v")
     n_latent: int
     n_course: int
     n_categories: int

@@ -79,3 +79,27 @@ def test_the_course_of_the_pitch_follows_frames_near_the_note_and_no_others() ->
     torch.testing.assert_close(found.sum(-1), torch.ones(1, 3))
     torch.testing.assert_close(found @ torch.arange(float(k)), torch.tensor([[8.25, 10.0, 8.0]]), atol=1e-3, rtol=0)
     assert found[0, 0, [8, 9]].tolist() == pytest.approx([0.75, 0.25], abs=1e-3)
+
+
+def test_the_kl_between_gaussians_is_that_of_torch() -> None:
+    mu, logvar, other, other_logvar = torch.randn(4, 6, 5).unbind()
+    first, second = (Normal(m, (0.5 * v).exp()) for m, v in ((mu, logvar), (other, other_logvar)))
+    expected = kl_divergence(Independent(first, 1), Independent(second, 1)).mean()
+    torch.testing.assert_close(sequence_objectives.kl_between(mu, logvar, other, other_logvar), expected)
+
+
+def test_variance_and_invariance_are_mean_distances_of_pairs() -> None:
+    content, style = torch.randn(5, 3, 4), torch.randn(5, 3, 2)
+
+    def within(z: torch.Tensor) -> float:
+        return float(torch.stack([torch.pdist(sample).mean() for sample in z]).mean())
+
+    def between(z: torch.Tensor) -> float:
+        return float(torch.pdist(z.mean(1)).mean())
+
+    pairs = [(within(content), between(content)), (between(style), within(style))]
+    pairs += [(within(content), within(style)), (between(style), between(content))]
+    expected = sum(max(0.0, 10 - large / small) for large, small in pairs)
+    assert float(sequence_objectives.variance_invariance(content, style, 10.0)) == pytest.approx(expected, rel=1e-4)
+    content, style = torch.arange(3.0).expand(5, 3)[..., None], torch.arange(5.0)[:, None, None].expand(5, 3, 1)
+    assert sequence_objectives.variance_invariance(content, style * 100, 10.0) == 0, "as the paper asks"
