@@ -61,7 +61,7 @@ def test_an_estimator_that_is_not_installed_is_named(tmp_path: Path, monkeypatch
 def test_pairs_carry_the_categories_that_are_heard(cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     midi = np.linspace(30, 110, 24).astype(np.float32)
     midi[3] = np.nan
-    monkeypatch.setattr("datamodules.note_pairs.heard_pitches", lambda *given: midi)
+    monkeypatch.setattr("datamodules.note_data.heard_pitches", lambda *given: midi)
     source, split = EmbeddedNotes(instruments=["oboe", "cello"]), SplitSettings(validation_share=0.25)
     pairs = NotePairs(source, split=split, max_notes=24, batch_size=16, pitch_tracker="pyin", cache_dir=cache_dir)
     pairs.setup()
