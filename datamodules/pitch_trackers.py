@@ -48,7 +48,7 @@ def heard_pitches(waveforms: Waveforms, estimator: Estimator, instant: int, cach
     hear, version = _estimator(estimator, waveforms.sample_rate, instant)
     name = f"{waveforms.content_hash[:16]}_{estimator}_{version}_{instant}.npy"
     file = cache_dir / "heard" / name
-    if (kept := _read(file, len(waveforms))) is not None:
+    if (kept := read_kept(file, len(waveforms))) is not None:
         return kept
     length = int(waveforms.lengths.max())
     parts = []
@@ -61,7 +61,7 @@ def heard_pitches(waveforms: Waveforms, estimator: Estimator, instant: int, cach
     return heard
 
 
-def _read(file: Path, count: int) -> Heard | None:
+def read_kept(file: Path, count: int) -> Heard | None:
     """What was kept; ``None`` where there is nothing, or it is damaged."""
     try:
         kept = np.load(file, allow_pickle=False)

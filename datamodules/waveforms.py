@@ -103,19 +103,24 @@ class Waveforms:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def segments(self, first: int, count: int, notes: slice | np.ndarray = slice(None)) -> np.ndarray:
+    def segments(self, first: int | np.ndarray, count: int, notes: slice | np.ndarray = slice(None)) -> np.ndarray:
         """Return ``count`` samples of some notes from their sample ``first`` on (which may be negative).
+
+        Args:
+            first: one for all notes, or (B,).
+            count: how many samples.
+            notes: which notes, B of them.
 
         Returns:
             (B, count) float32; zero before a note's start and after its end.
         """
         starts, lengths = self.starts[notes].tolist(), self.lengths[notes].tolist()
+        firsts = np.broadcast_to(first, len(starts)).tolist()
         result = np.zeros((len(starts), count), dtype=np.float32)
-        begin = max(first, 0)
-        for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            end = min(first + count, length)
+        for row, (start, length, place) in enumerate(zip(starts, lengths, firsts, strict=True)):
+            begin, end = max(place, 0), min(place + count, length)
             if end > begin:
-                result[row, begin - first : end - first] = self.samples[start + begin : start + end]
+                result[row, begin - place : end - place] = self.samples[start + begin : start + end]
         return result
 
 
@@ -208,6 +213,11 @@ def onset(mono: np.ndarray, threshold_db: float) -> int:
     """The first sample within ``threshold_db`` of the peak of ``mono`` (T,)."""
     magnitude = np.abs(mono)
     return int(np.argmax(magnitude >= magnitude.max(initial=0.0) * 10 ** (threshold_db / 20)))
+
+
+def offset(mono: np.ndarray, threshold_db: float) -> int:
+    """One past the last sample within ``threshold_db`` of the peak of ``mono`` (T,)."""
+    return len(mono) - onset(mono[::-1], threshold_db)
 
 
 def _level(segment: np.ndarray, offset: float, settings: WaveformSettings) -> np.ndarray:

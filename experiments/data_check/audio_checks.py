@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,17 @@ import numpy as np
 import pandas as pd
 import soxr
 
+from datamodules.pitch_course import FRAME, LENIENT, RATE, yin
 from datamodules.sources.source import NoteSource
 from datamodules.waveforms import LARGEST_SAMPLE, SILENCE_PEAK, onset
 
 EXAMINED_S = 3.0
 """How much of a note is examined, in seconds."""
 
-_RATE = 22_050
-_FRAME = 4096
-_HOP = 1024
-_BINS = 8 * _FRAME
+_BINS = 8 * FRAME
 # Above this MIDI pitch (1 kHz) the lags of YIN are too coarse.
 _HIGH = 84
-_LENIENT, _STRICT = 0.2, 0.02
-# Frames that much below the loudest one (a ratio of amplitudes) are attack, release or room.
-_QUIET = 0.1
+_STRICT = 0.02
 _FLAT_RUN = 6
 _ONSET_DB = -40.0
 _NYQUIST_SHARE = 0.45
@@ -112,14 +107,14 @@ def measure_pitch(mono: np.ndarray, rate: int, midi: int) -> MeasuredPitch:
         rate: in Hz.
         midi: the labelled pitch; it chooses the partials that ``hidden_db`` compares, and does not bias the pitch.
     """
-    if rate != _RATE:
-        mono = soxr.resample(mono, rate, _RATE)
+    if rate != RATE:
+        mono = soxr.resample(mono, rate, RATE)
     mono = np.trim_zeros(mono)
-    if len(mono) < _FRAME // 2:
+    if len(mono) < FRAME // 2:
         return MeasuredPitch()
     power = _power(mono)
-    lenient, lenient_steadiness, wander = _yin(mono, _LENIENT)
-    strict, strict_steadiness, _ = _yin(mono, _STRICT)
+    lenient, lenient_steadiness, wander = yin(mono, LENIENT)
+    strict, strict_steadiness, _ = yin(mono, _STRICT)
     lenient, strict = _refine(lenient, power), _refine(strict, power)
     steadiness = min(lenient_steadiness, strict_steadiness)
     return MeasuredPitch(lenient, strict, steadiness, wander, _hidden_db(power, lenient, midi))
@@ -127,33 +122,12 @@ def measure_pitch(mono: np.ndarray, rate: int, midi: int) -> MeasuredPitch:
 
 def compile_yin() -> None:
     """Have Numba compile YIN into its cache on disk: processes that compile it at the same time may crash."""
-    _yin(np.sin(np.arange(2 * _FRAME, dtype=np.float64)), _STRICT)
-
-
-def _yin(mono: np.ndarray, threshold: float) -> tuple[float, float, float]:
-    """Median MIDI pitch of the loud frames of ``mono`` (T,), the share of them near it, and their wander."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # librosa pads a note that is shorter than a frame, and warns
-        f0 = librosa.yin(
-            mono,
-            fmin=float(librosa.midi_to_hz(12)),
-            fmax=float(librosa.midi_to_hz(115)),
-            sr=_RATE,
-            frame_length=_FRAME,
-            hop_length=_HOP,
-            trough_threshold=threshold,
-        )
-        level = librosa.feature.rms(y=mono, frame_length=_FRAME, hop_length=_HOP)[0]
-    pitches = librosa.hz_to_midi(f0[level > _QUIET * level.max()])
-    median = float(np.median(pitches))
-    deviation = pitches - median
-    low, high = np.percentile((deviation + 6) % 12 - 6, [10, 90])
-    return median, float(np.mean(np.abs(deviation) < 0.5)), float(high - low)
+    yin(np.sin(np.arange(2 * FRAME, dtype=np.float64)), _STRICT)
 
 
 def _power(mono: np.ndarray) -> np.ndarray:
     """The power spectrum (_BINS // 2 + 1,) of the loudest part of ``mono`` (T,)."""
-    length = min(4 * _FRAME, len(mono))
+    length = min(4 * FRAME, len(mono))
     energy = np.concatenate([[0.0], np.cumsum(mono.astype(np.float64) ** 2)])
     first = int(np.argmax(energy[length:] - energy[:-length]))
     part = mono[first : first + length]
@@ -167,9 +141,9 @@ def _refine(pitch: float, power: np.ndarray) -> float:
     """
     if pitch < _HIGH:
         return pitch
-    low, high = (int(librosa.midi_to_hz(pitch + side) * _BINS / _RATE) for side in (-0.7, 0.7))
+    low, high = (int(librosa.midi_to_hz(pitch + side) * _BINS / RATE) for side in (-0.7, 0.7))
     peak = low + int(np.argmax(power[low : high + 1]))
-    return float(librosa.hz_to_midi(peak * _RATE / _BINS))
+    return float(librosa.hz_to_midi(peak * RATE / _BINS))
 
 
 def _hidden_db(power: np.ndarray, found: float, midi: int) -> float:
@@ -178,9 +152,9 @@ def _hidden_db(power: np.ndarray, found: float, midi: int) -> float:
     if multiple < 2 or abs(midi + 12 * math.log2(multiple) - found) > 0.6:
         return math.nan
     label_hz = float(librosa.midi_to_hz(found)) / multiple
-    orders = np.arange(1, int(_NYQUIST_SHARE * _RATE / label_hz) + 1)
-    centres = np.rint(orders * label_hz * _BINS / _RATE).astype(int)
-    reach = max(1, round(0.03 * label_hz * _BINS / _RATE))
+    orders = np.arange(1, int(_NYQUIST_SHARE * RATE / label_hz) + 1)
+    centres = np.rint(orders * label_hz * _BINS / RATE).astype(int)
+    reach = max(1, round(0.03 * label_hz * _BINS / RATE))
     energy = np.array([power[max(0, centre - reach) : centre + reach + 1].max() for centre in centres])
     shared = orders % multiple == 0
     return 10 * math.log10((energy[~shared].sum() + 1e-20) / (energy[shared].sum() + 1e-20))

@@ -23,6 +23,7 @@ import rich.text
 
 from datamodules.atomic_files import replacing
 from datamodules.corrections import CORRECTION_COLUMNS
+from datamodules.pitch_course import WANDER
 from datamodules.sources.files import NAMED_AT_MOST
 from datamodules.sources.pitches import name_from_midi
 from datamodules.sources.source import NoteSource
@@ -32,10 +33,8 @@ NOTES_A_TASK = 32
 
 # Measured pitches that lie closer than this (semitones) are the same.
 _SAME = 0.5
-# In a note of one pitch at least this share of the frames lies within half a semitone of their median,
+# In a note of one pitch at least this share of the frames lies within half a semitone of their median.
 _STEADY = 0.6
-# and its frames wander less than this (semitones). Philharmonia: below 0.2 with vibrato, trills mostly above 0.4.
-_WANDER = 0.35
 # A suspect lies this near (semitones, after its instrument's tuning) to its corrected label.
 _SURE = 0.4
 # A pitch further than this (semitones) from every semitone is between two: neither label would be right.
@@ -229,7 +228,7 @@ def diagnose(notes: pd.DataFrame, measured: pd.DataFrame, needed_s: float, trims
     verdicts = {
         "unusable": table.fault != "",
         "unclear": ~plausible & ~agrees,
-        "unsteady": (table.wander > _WANDER) & ~agrees,
+        "unsteady": (table.wander > WANDER) & ~agrees,
         "between": between,
         "agrees": agrees | (sure & ~nearer),
         "suspect": sure,
