@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from callbacks.epoch_log import EpochLog
 from callbacks.run_record import RunRecord
 from datamodules.atomic_files import replacing
-from lightning_modules.checkpoint_file import read_file
+from lightning_modules.checkpoint_file import data_state, read_file
 
 PATHS_OF_STATE = {"best_model_path", "kth_best_model_path", "last_model_path"}
 SCORES_OF_STATE = ("best_model_score", "current_score", "kth_value")
@@ -43,7 +43,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
 def _first_fault(checkpoint: dict[str, Any]) -> str | None:
     """What of a checkpoint no run of this project has written, or ``None``."""
     types: dict[str, type | tuple[type, ...]] = {"epoch": int, "global_step": int, "state_dict": dict}
-    types |= {"pytorch-lightning_version": str, "NotePairs": dict}
+    types |= {"pytorch-lightning_version": str}
     optional: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict}
     optional |= {"ended": bool, EpochLog.__name__: dict}
     for name, kind in {**types, **optional}.items():
@@ -53,7 +53,7 @@ def _first_fault(checkpoint: dict[str, Any]) -> str | None:
             return f"its {name} is {checkpoint[name]!r}"
         if name in checkpoint and not isinstance(checkpoint[name], kind):
             return f"its {name} is of type {type(checkpoint[name]).__name__}"
-    if not checkpoint["NotePairs"].get("pitch_range"):
+    if not data_state(checkpoint).get("pitch_range"):
         return "its data has no pitch range"
     version = checkpoint["pytorch-lightning_version"]
     if not re.fullmatch(r"\d+(\.\w+)+", version):

@@ -103,7 +103,7 @@ class RunFigures(L.Callback):
 
 
 def frame_units(data: Any) -> FrameUnits:
-    """What the frames of a :class:`datamodules.note_pairs.NotePairs` stand for."""
+    """What the frames of a :class:`datamodules.note_data.NoteData` stand for."""
     return FrameUnits(np.array(data.mel_hz), 10 / log(10) * (data.scale.high - data.scale.low))
 
 

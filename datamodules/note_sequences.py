@@ -129,7 +129,7 @@ class NoteSequences(NoteData):
         firsts, counts = self._extents(waveforms)
         frames = SequenceFrames(self.frame_maker, waveforms, self.sequence, self.shifts, firsts, counts, self.cache_dir)
         self.shifts = frames.shifts
-        self.scale = self.scale or FrameScale.fit(frames.some(~self.scored, FRAMES_FOR_THE_SCALE), self.mel)
+        self.scale = self.scale or FrameScale.fit(frames.some(self.parts.training, FRAMES_FOR_THE_SCALE), self.mel)
         self._frames = frames
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from callbacks.generation_metrics import GenerationMetrics
 from callbacks.latent_metrics import LatentMetrics
 from callbacks.run_record import RunRecord
 from callbacks.wandb_run import WandbRun, wandb_mode
-from datamodules.note_pairs import NotePairs
+from datamodules.note_data import NoteData
 from experiments import classifiers, scoring
 from experiments.config_files import arranged
 from experiments.exit_codes import EXIT_FAILED, one_line_errors
@@ -27,6 +27,7 @@ from experiments.paths import CONFIGS
 from experiments.run_folder import claimed, config_hash, refuse_finished, refuse_other_places
 from experiments.trainer_settings import check_trainer
 from lightning_modules.axis_stage import LearnsAxis
+from lightning_modules.checkpoint_file import data_state
 from lightning_modules.note_classifier import NoteClassifier
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -40,7 +41,7 @@ def has_bf16_arithmetic() -> bool:
     return any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one is ARM's
 
 
-def check_data_serves(weights: ObjectiveWeights, data: NotePairs) -> None:
+def check_data_serves(weights: ObjectiveWeights, data: NoteData) -> None:
     """Refuse objectives that the data has nothing for.
 
     Raises:
@@ -66,7 +67,7 @@ class PitchTimbreCLI(CheckedCLI):
 
     def __init__(self, args: list[str], run: bool = True) -> None:
         torch.backends.cudnn.deterministic = True  # else a GPU's convolutions may move the last bits between two runs
-        super().__init__(args, run, datamodule_class=NotePairs, subclass_mode_model=True, seed_everything_default=0)
+        super().__init__(args, run, subclass_mode_model=True, seed_everything_default=0)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's own arguments, and what the models take from the data."""
@@ -117,7 +118,7 @@ class PitchTimbreCLI(CheckedCLI):
                 raise ValueError(f"{self.subcommand} reads a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt")
             if reads_only:
                 kept = read_checkpoint(self.tested)
-                settings.data.pitch_range = settings.data.pitch_range or tuple(kept["NotePairs"]["pitch_range"])
+                settings.data.pitch_range = settings.data.pitch_range or tuple(data_state(kept)["pitch_range"])
         if reads_only:
             trainer.logger = False  # a logger would write into the run's folder
         if trainer.enable_progress_bar is False:
@@ -214,7 +215,9 @@ class PitchTimbreCLI(CheckedCLI):
             return
         checkpoint = read_checkpoint(file)
         try:
-            self.datamodule.load_state_dict(checkpoint["NotePairs"])
+            if (name := type(self.datamodule).__name__) not in checkpoint:
+                raise ValueError(f"it was trained on notes of another data.class_path than {name}")
+            self.datamodule.load_state_dict(checkpoint[name])
             self.model.origin = {"row": self.settings.row}  # a checkpoint of another row is refused
             self.model.on_load_checkpoint(checkpoint)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from experiments.known_settings import RENAMED_FILES, checked, nearest
+from experiments.known_settings import DATA_MODULES, RENAMED_FILES, checked, data_module, nearest
 
 LARGEST_CONFIG_BYTES = 1_000_000
 ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -155,8 +155,26 @@ def _layers_of(value: str) -> list[Layer]:
     return [Layer("--config", content)]
 
 
+DATA_CLASS = "--data.class_path"
+
+
+def _without_data_class(layer: Layer) -> tuple[Layer, str | None]:
+    """A layer whose settings of the data stand below ``data`` itself, and the data module that it names, if any."""
+    data = layer.content.get("data")
+    if not isinstance(data, Mapping) or not data.keys() & {"class_path", "init_args"}:
+        return layer, None
+    arguments = data.get("init_args") or {}
+    if not isinstance(arguments, Mapping):
+        raise ConfigError(f"{layer.name}: data.init_args is a mapping of settings")
+    own = {name: value for name, value in data.items() if name not in ("class_path", "init_args")}
+    name = data.get("class_path")
+    return Layer(layer.name, layer.content | {"data": {**own, **arguments}}), None if name is None else str(name)
+
+
 def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: True) -> list[str]:
     """Checked arguments for the parser: the settings of the bases, of the files, then those that stand as arguments.
+
+    Where the data module is not the first of `DATA_MODULES`, the first argument is the one that names it.
 
     Args:
         words: the arguments, without the command.
@@ -169,10 +187,15 @@ def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: Tr
     files, others = split_arguments(words)
     chains = [_layers_of(value) for value in files]
     bases = {layer.name: layer for chain in chains for layer in chain[:-1]}
+    parted = [_without_data_class(layer) for layer in (*bases.values(), *(chain[-1] for chain in chains))]
+    named = [(name, f"{layer.name}: ") for layer, name in parted if name is not None]
+    named += [(value, "") for name, value in others if name == DATA_CLASS and value is not None]
+    data = data_module(*named[-1]) if named else DATA_MODULES[0]
+    others = [(name, value) for name, value in others if name != DATA_CLASS]
     merged: dict[str, Any] = {}
-    found: list[str] = []
-    for layer in (*bases.values(), *(chain[-1] for chain in chains)):
-        content = checked(layer.content, merged, f"{layer.name}: ")
+    found = [f"{DATA_CLASS}={data}"] if data != DATA_MODULES[0] and keep("data") else []
+    for layer, _ in parted:
+        content = checked(layer.content, merged, f"{layer.name}: ", data)
         merged = overlaid(merged, content)
         found += ["--config", yaml.safe_dump({k: v for k, v in content.items() if keep(k)}, sort_keys=False) + "\n"]
     for name, value in others:
@@ -184,7 +207,7 @@ def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: Tr
         nested: Any = given
         for key in reversed(path.split(".")):
             nested = {key: nested}
-        nested = checked(nested, merged, "")
+        nested = checked(nested, merged, "", data)
         merged = overlaid(merged, nested)
         for key in path.split("."):
             nested = nested[key]

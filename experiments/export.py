@@ -33,6 +33,7 @@ from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.waveforms import WaveformSettings, prepare_waveform
 from experiments import exit_codes
 from experiments.paths import ROOT
+from lightning_modules.checkpoint_file import data_state
 from lightning_modules.networks import Decoder, Dimensions, MfccTimbreEncoder
 from lightning_modules.pitch_axis import BINS_PER_SEMITONE, EquivariantPitchEncoder
 
@@ -186,7 +187,7 @@ def parts_of(run: Path) -> Parts:
     """
     file = run / "checkpoints" / "best.ckpt"
     checkpoint = read_checkpoint(file)
-    state, data = checkpoint["state_dict"], checkpoint["NotePairs"]
+    state, data = checkpoint["state_dict"], data_state(checkpoint)
     if "pitch_encoder.windows.weight" not in state:
         raise ValueError(f"{file}: its pitch encoder is not the equivariant one; export a run of the row m7")
     mel, scale = MelSettings(**data["mel"]), FrameScale(**data["scale"])

@@ -55,6 +55,9 @@ RENAMED_WITHOUT_CLASS = {f"model.schedule.{name}": SCHEDULE.format(name) for nam
 RENAMED_CLASSES = {"SamplerSource": "EmbeddedNotes"}
 RENAMED_FILES = {"sampler.yaml": "embedded.yaml", "m7_not_overblown.yaml": "m7_no_subharmonics.yaml"}
 
+DATA_MODULES = ("NotePairs", "NoteSequences")
+"""What `data.class_path` may name; the first where it is left out. Their settings stand below `data` itself."""
+
 OF_THE_RUN = {
     "seed_everything": "int",
     "row": "str",
@@ -62,7 +65,7 @@ OF_THE_RUN = {
     "classifier_dir": "Path",
     "trainer": "Trainer",
     "model": "LightningModule",
-    "data": "NotePairs",
+    "data": DATA_MODULES[0],
     "optimizer": "Optimizer",
     "lr_scheduler": "LRScheduler",
     "ckpt_path": "Path",
@@ -193,21 +196,37 @@ def short_name(dotted: str) -> str:
 def _is_group(dotted: str) -> bool:
     """Whether the settings of a class stand without a ``class_path``: a dataclass, the data module, the Trainer."""
     source = _source(dotted)
-    return (source is not None and _is_dataclass(source)) or dotted in ("Trainer", known_classes().get("NotePairs"))
+    modules = [known_classes().get(name) for name in DATA_MODULES]
+    return (source is not None and _is_dataclass(source)) or dotted in ("Trainer", *modules)
 
 
-def checked(content: Mapping[str, Any], before: Mapping[str, Any], where: str) -> dict[str, Any]:
+def data_module(name: str, where: str) -> str:
+    """The name of a data module that a configuration may choose.
+
+    Raises:
+        UnknownSettingError: it may not.
+    """
+    short = short_name(import_path(name, f"{where}data.class_path: "))
+    if short not in DATA_MODULES and short.partition(".")[0] not in more_packages():
+        raise UnknownSettingError(f"{where}data.class_path is {name}; give one of {', '.join(DATA_MODULES)}")
+    return short
+
+
+def checked(
+    content: Mapping[str, Any], before: Mapping[str, Any], where: str, data: str = DATA_MODULES[0]
+) -> dict[str, Any]:
     """The settings of a file with the import paths of its classes.
 
     Args:
         content: the file's settings.
         before: those that it is laid over: a class may be named there.
         where: how a message begins: the file and a colon, or nothing.
+        data: the data module.
 
     Raises:
         UnknownSettingError: a setting, a class or a value that there is not.
     """
-    return _group(content, OF_THE_RUN, before, where, "")
+    return _group(content, OF_THE_RUN | {"data": data}, before, where, "")
 
 
 def _group(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from abc import ABC, abstractmethod
@@ -26,9 +27,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from datamodules.atomic_files import replacing
-from experiments.config_files import arranged, check_row
+from experiments.config_files import DATA_CLASS, arranged, check_row
 from experiments.exit_codes import EXIT_BAD_INPUT, one_line, one_line_errors
-from experiments.known_settings import LIGHTNING, known_classes, more_packages
+from experiments.known_settings import DATA_MODULES, LIGHTNING, known_classes, more_packages, short_name
 from experiments.run_folder import plain_settings, portable
 from experiments.trainer_settings import check_seed
 
@@ -74,8 +75,37 @@ def allow_listed_classes() -> None:
         OmegaConf.clear_resolver(name)
 
 
+def data_module_of(words: list[str]) -> type[L.LightningDataModule]:
+    """The data module that arranged arguments ask for.
+
+    Raises:
+        ValueError: it cannot be imported, or is none.
+    """
+    prefix = f"{DATA_CLASS}="
+    name = next((word.removeprefix(prefix) for word in words if word.startswith(prefix)), DATA_MODULES[0])
+    try:
+        kind = resolve_name(known_classes().get(name, name))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"data.class_path {name}: cannot be imported ({error})") from error
+    if not (isinstance(kind, type) and issubclass(kind, L.LightningDataModule)):
+        raise ValueError(f"data.class_path {name}: not a LightningDataModule")
+    return kind
+
+
 class StrictParser(LightningArgumentParser):
-    """A parser that takes no abbreviated options and says in one line what it refuses."""
+    """A parser that takes no abbreviated options and says in one line what it refuses.
+
+    Attributes:
+        data_module: the name of the data module, where it is not the usual one: it is part of what is written.
+    """
+
+    data_module: str | None = None
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """The configuration as YAML."""
+        text = super().dump(*args, **kwargs)
+        named = f"data:\n  class_path: {self.data_module}\n"
+        return re.sub(r"^data:\n", named, text, count=1, flags=re.MULTILINE) if self.data_module else text
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -169,9 +199,11 @@ class CheckedCLI(LightningCLI, ABC):
         with one_line_errors():
             allow_listed_classes()
             words = [*args[:1], *arranged(args[1:])] if run else arranged(args)
+            self._data_module = data_module_of(words)
         super().__init__(
-            args=words,
+            args=[word for word in words if not word.startswith(f"{DATA_CLASS}=")],
             run=run,
+            datamodule_class=self._data_module,
             parser_class=StrictParser,
             parser_kwargs={"parser_mode": "omegaconf+"},
             save_config_callback=RunConfig,
@@ -179,6 +211,19 @@ class CheckedCLI(LightningCLI, ABC):
             load_from_checkpoint_support=False,
             **kwargs,
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser that knows which data module it reads the settings of."""
+        parser = super().init_parser(**kwargs)
+        parser.data_module = self._data_class_path
+        return parser
+
+    @property
+    def _data_class_path(self) -> str | None:
+        """What `data.class_path` has to name; nothing for the usual data module."""
+        kind = self._data_module
+        name = short_name(f"{kind.__module__}.{kind.__name__}")
+        return None if name == DATA_MODULES[0] else name
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; LightningCLI's own warns that a nested run gets arguments of its own, which is meant here."""
@@ -201,6 +246,8 @@ class CheckedCLI(LightningCLI, ABC):
         """All settings as plain YAML values."""
         found: dict[str, Any] = plain_settings(self.settings.clone().as_dict())
         found.pop("config", None)
+        if self._data_class_path:
+            found["data"] = {"class_path": self._data_class_path, **found["data"]}
         return found
 
     def take_checkpoint(self, file: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.note_pairs import NotePairs
+from datamodules.note_data import NoteData
 
 C = TypeVar("C", bound=L.Callback)
 
@@ -23,7 +23,7 @@ class Run(Protocol):
     """
 
     model: Any
-    datamodule: NotePairs
+    datamodule: NoteData
     trainer: L.Trainer
 
     def __init__(self, args: list[str], run: bool = True) -> None: ...

@@ -22,6 +22,7 @@ from datamodules.atomic_files import replacing, write_json
 from experiments.paths import GRID_KEY
 from experiments.run import Run
 from experiments.run_folder import results_file
+from lightning_modules.checkpoint_file import data_state
 
 CATEGORIES = "categories.csv"
 """In a run's folder: category and pitch (0 for the lowest of the data) of each training note at the best checkpoint."""
@@ -106,7 +107,7 @@ def write_predictions(run: Run) -> None:
     model, data, checkpoint = run.model, run.datamodule, run.tested
     kept = read_checkpoint(checkpoint)
     model.load_state_dict(kept["state_dict"])
-    data.load_state_dict(kept["NotePairs"])
+    data.load_state_dict(data_state(kept))
     model.eval()
     parts = []
     for notes in torch.arange(len(data.notes)).split(data.batch_size):

@@ -21,7 +21,9 @@ from torch import Tensor
 from datamodules import sources
 from datamodules.frames import FrameMaker
 from datamodules.mel import FrameScale, LowBandSettings, MelSettings
+from datamodules.note_data import NoteData
 from datamodules.note_pairs import NotePairs
+from datamodules.note_sequences import NoteSequences
 from datamodules.sources.source import NoteSource
 from datamodules.waveforms import SILENCE_PEAK, WaveformSettings, onset
 from lightning_modules.latents import Latents
@@ -62,7 +64,7 @@ class TrainedRun:
 
     name: str
     model: PitchTimbreVAE
-    data: NotePairs
+    data: NoteData
 
     @cached_property
     def scale(self) -> FrameScale:
@@ -141,24 +143,25 @@ def open_run(folder: Path) -> TrainedRun:
     return TrainedRun("/".join(folder.resolve().parts[-2:]), model, data)
 
 
-def _data_of(settings: Path) -> NotePairs:
+def _data_of(settings: Path) -> NoteData:
     """The data module of a run's configuration, without pairs; only sources of this project are built."""
     for module in pkgutil.iter_modules(sources.__path__, f"{sources.__name__}."):
         import_module(module.name)  # a configuration names a source by its class only
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(NotePairs, "data")
     try:
         text = settings.read_text(encoding="utf-8")
         if _NOT_OF_A_RUN.search(text):
             raise ValueError("it has anchors or resolvers, which no run writes")
         content: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
         data = content["data"]
+        kind = {each.__name__: each for each in (NotePairs, NoteSequences)}[data.pop("class_path", "NotePairs")]
+        parser.add_class_arguments(kind, "data")
         source = data["source"]["class_path"].rpartition(".")[2]
         if source not in (known := {kind.__name__: kind for kind in _subclasses(NoteSource)}):
             raise ValueError(f"data.source {source!r} is none of {', '.join(sorted(known))}")
         data["source"]["class_path"] = f"{known[source].__module__}.{source}"
         data["shifts"] |= {"pairs": "none", "continuous": False}
-        found: NotePairs = parser.instantiate(parser.parse_object({"data": data})).data
+        found: NoteData = parser.instantiate(parser.parse_object({"data": data})).data
     except Exception as error:
         raise ValueError(f"{settings}: its data cannot be read ({' '.join(str(error).split())[:300]})") from error
     return found

@@ -16,6 +16,12 @@ from torch import Tensor
 import lightning_modules
 
 
+def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """What the data module left in a checkpoint, under the name of its class; empty where there is none."""
+    states = (state for state in checkpoint.values() if isinstance(state, dict) and "pitch_range" in state)
+    return next(states, {})
+
+
 def read_file(file: str | Path) -> dict[str, Any]:
     """The tensors and plain values of a file that torch wrote.
 

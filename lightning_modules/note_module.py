@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.utilities.parsing import collect_init_args
 from torch import Tensor
 
-from lightning_modules.checkpoint_file import build, read_file
+from lightning_modules.checkpoint_file import build, data_state, read_file
 from lightning_modules.schedules import Constant, ParameterGroup, Schedule
 from lightning_modules.term_log import TermLog
 
@@ -32,7 +32,7 @@ class NoteModule(L.LightningModule, ABC):
         terms_log: where a step adds its terms.
         arguments: of the constructor, as plain values.
         origin: where the weights come from, such as the row and the code's revision; the CLI sets it.
-        data_settings: of a loaded model, what its frames were made with (:class:`datamodules.note_pairs.NotePairs`).
+        data_settings: of a loaded model, what its frames were made with (:class:`datamodules.note_data.NoteData`).
     """
 
     amsgrad = False
@@ -141,7 +141,7 @@ class NoteModule(L.LightningModule, ABC):
             raise ValueError(f"{file}: not a checkpoint of this project: {message}") from error
         if not isinstance(model, cls):
             raise ValueError(f"{file}: holds a {type(model).__name__}, not a {cls.__name__}")
-        model.origin, model.data_settings = checkpoint["model"]["origin"], checkpoint.get("NotePairs", {})
+        model.origin, model.data_settings = checkpoint["model"]["origin"], data_state(checkpoint)
         return model.eval().requires_grad_(False)
 
 
