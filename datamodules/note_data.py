@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datamodules.batch import NotePair
 from datamodules.corrections import apply_corrections
 from datamodules.epoch_sampler import EpochSampler, ShiftSettings, loader_of
 from datamodules.frames import FrameMaker
 from datamodules.mel import FrameScale, LowBandSettings, MelSettings, mel_centres_hz
 from datamodules.pitch_trackers import Estimator, heard_pitches
+from datamodules.sequence_batch import NoteSequenceBatch
 from datamodules.sources.source import NoteSource
 from datamodules.splits import Split, SplitSettings, split_notes
 from datamodules.table_files import clean_text
@@ -291,6 +293,10 @@ class NoteData(L.LightningDataModule):
     def test_dataloader(self) -> list[DataLoader]:
         """Scored notes, then the training notes on which honest mappings and probes are fitted."""
         return [self._loader(part, train=False) for part in (self.parts.scored, self.parts.training)]
+
+    @abstractmethod
+    def read(self, indices: Tensor, semitones: Tensor) -> NotePair | NoteSequenceBatch:
+        """Read notes (B,), rows of the note table, and their copies at shifts (B,); no segments are cut."""
 
     def _labels_of(self, indices: Tensor) -> dict[str, Tensor]:
         """The labels of notes (B,), (B,) each, on the device of the indices."""

@@ -49,6 +49,10 @@ class NotePairs(NoteData):
         """Read the pairs on the device that the batch is on."""
         return self.pairs(*batch)
 
+    def read(self, indices: Tensor, semitones: Tensor) -> NotePair:
+        """See :meth:`pairs`."""
+        return self.pairs(indices, semitones)
+
     def pairs(self, indices: Tensor, semitones: Tensor) -> NotePair:
         """Read the pairs of some notes.
 

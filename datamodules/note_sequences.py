@@ -60,6 +60,7 @@ class NoteSequences(NoteData):
         super().__init__(source, **notes)
         self.sequence = sequence
         self._frames: SequenceFrames | None = None
+        self._spans = np.zeros((2, 0), np.int64)
         rate, kept_s = self.waveform_settings.sample_rate, self.waveform_settings.duration_s
         if kept_s < (needed := sequence.length_s + self.frame_maker.reach / rate):
             raise ValueError(
@@ -92,15 +93,16 @@ class NoteSequences(NoteData):
     def _usable(self, waveforms: Waveforms) -> Waveforms:
         """Refuse or drop notes with too few frames or, if asked for, a changing pitch; see that one is long enough."""
         rate, hop_s = waveforms.sample_rate, self.sequence.hop_s
-        counts = self._extents(waveforms)[1]
-        short = counts < FEWEST_FRAMES
+        spans = np.stack(extents(waveforms, self.sequence, self.waveform_settings.length, self.frame_maker.reach))
+        short = spans[1] < FEWEST_FRAMES
         what = (
             f"{int(short.sum())} note(s) have fewer than {FEWEST_FRAMES} frames of data.sequence.hop_s {hop_s:g} s "
             f"between onset and release; the first is {self.notes.note_id[int(np.argmax(short))]!r}"
         )
         reason = f"has fewer than {FEWEST_FRAMES} frames"
         waveforms = self._without(waveforms, short, reason, what, "a smaller data.sequence.hop_s")
-        longest, wanted = int(counts.max()), self.sequence.longest(rate)
+        self._spans = spans[:, ~short]
+        longest, wanted = int(spans[1].max()), self.sequence.longest(rate)
         if longest < wanted:
             said = (
                 f"data.sequence.length_s is {self.sequence.length_s:g}, longer than every note; the longest has "
@@ -120,14 +122,12 @@ class NoteSequences(NoteData):
             f"({wander[first]:.1f} semitones)"
         )
         reason = f"its pitch moves by more than {WANDER:g} semitones"
-        return self._without(waveforms, moves, reason, what, "data.sequence.steady_pitch: false")
-
-    def _extents(self, waveforms: Waveforms) -> tuple[np.ndarray, np.ndarray]:
-        return extents(waveforms, self.sequence, self.waveform_settings.length, self.frame_maker.reach)
+        waveforms = self._without(waveforms, moves, reason, what, "data.sequence.steady_pitch: false")
+        self._spans = self._spans[:, ~moves]
+        return waveforms
 
     def _make_frames(self, waveforms: Waveforms) -> None:
-        firsts, counts = self._extents(waveforms)
-        frames = SequenceFrames(self.frame_maker, waveforms, self.sequence, self.shifts, firsts, counts, self.cache_dir)
+        frames = SequenceFrames(self.frame_maker, waveforms, self.sequence, self.shifts, *self._spans, self.cache_dir)
         self.shifts = frames.shifts
         self.scale = self.scale or FrameScale.fit(frames.some(self.parts.training, FRAMES_FOR_THE_SCALE), self.mel)
         self._frames = frames
@@ -157,6 +157,10 @@ class NoteSequences(NoteData):
     def on_after_batch_transfer(self, batch: tuple[Tensor, ...], dataloader_idx: int) -> NoteSequenceBatch:
         """Read the frames for the device that the batch is on."""
         return self.sequences(*batch)
+
+    def read(self, indices: Tensor, semitones: Tensor) -> NoteSequenceBatch:
+        """Whole notes; see :meth:`sequences`."""
+        return self.sequences(indices, semitones)
 
     def sequences(self, indices: Tensor, semitones: Tensor, draws: Tensor | None = None) -> NoteSequenceBatch:
         """Read some notes.

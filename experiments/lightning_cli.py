@@ -215,6 +215,7 @@ class CheckedCLI(LightningCLI, ABC):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """A parser that knows which data module it reads the settings of."""
         parser = super().init_parser(**kwargs)
+        assert isinstance(parser, StrictParser)
         parser.data_module = self._data_class_path
         return parser
 

@@ -19,6 +19,7 @@ from callbacks.provenance import git_revision
 from callbacks.run_record import RunRecord
 from callbacks.wandb_run import WandbRun
 from datamodules.atomic_files import replacing, write_json
+from datamodules.sequence_batch import NoteSequenceBatch
 from experiments.paths import GRID_KEY
 from experiments.run import Run
 from experiments.run_folder import results_file
@@ -111,8 +112,9 @@ def write_predictions(run: Run) -> None:
     model.eval()
     parts = []
     for notes in torch.arange(len(data.notes)).split(data.batch_size):
-        batch = data.pairs(notes, torch.zeros(len(notes), dtype=torch.long))
-        latents = model.encode(batch.x, batch.x_pitch)
+        batch = data.read(notes, torch.zeros(len(notes), dtype=torch.long))
+        whole = isinstance(batch, NoteSequenceBatch)
+        latents = model.encode_notes(*batch[:2], batch.x_pitch) if whole else model.encode(batch.x, batch.x_pitch)
         parts.append((latents.category, latents.mu))
     category, z = (torch.cat(each).numpy() for each in zip(*parts, strict=True))
     table = data.notes[["note_id", "instrument", "midi"]].reset_index(drop=True)

@@ -7,7 +7,7 @@ It writes ``recordings.flac``, ``recordings.json`` and ``LICENSE`` into ``datamo
 
 * the left (or only) channel of every recording that the soundfont plays for a note of the set, at most 4 s of it, one
   after the other in one file, 16 bits, each at its own sample rate (in the JSON; the FLAC header's rate is nominal);
-* for each recording, what a player needs: pitch, tuning, loop, keys, filter cutoff and decay.
+* for each recording, what a player needs: pitch, tuning, loop, keys, filter cutoff, decay and release.
 
 The soundfont's nine velocity layers play the same recordings, so that the map has keys only; its vibrato, envelopes of
 the filter, panning and levels are left out. A loop that ends after the 4 s is replaced by one within them: it ends
@@ -142,6 +142,7 @@ def read_recording(zone: Zone, first: int) -> tuple[np.ndarray, Recording]:
         hold_s=zone.seconds(Sf2Gen.OPER_HOLD_VOL_ENV),
         decay_s=zone.seconds(Sf2Gen.OPER_DECAY_VOL_ENV),
         sustain_db=zone.value(Sf2Gen.OPER_SUSTAIN_VOL_ENV, 0) / 10,
+        release_s=zone.seconds(Sf2Gen.OPER_RELEASE_VOL_ENV),
     )
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,6 +40,10 @@ RECIPE_VERSION = 1
 
 MAX_DETUNE_CENTS = 15.0
 MAX_ONSET_S = 0.030
+MAX_HELD_DEVIATION = 0.25
+"""How far the time that a note is held lies from the one that is asked for, as a share of it."""
+SHORTEST_RELEASE_S = 0.2
+"""Instead of a shorter release, in seconds: the soundfont sets none for the clarinet, which would end in a click."""
 
 # SoundFont 2.01, section 8.4: the default modulators from velocity to attenuation and to the filter's cutoff.
 _VELOCITY_TO_CUTOFF_CENTS = 2_400.0
@@ -111,6 +117,7 @@ class Recording:
         hold_s: how long the level stays before it falls.
         decay_s: how long it would take to fall by 100 dB.
         sustain_db: how far it falls.
+        release_s: how long it would take to fall by 100 dB once the key is released.
     """
 
     name: str
@@ -127,6 +134,7 @@ class Recording:
     hold_s: float
     decay_s: float
     sustain_db: float
+    release_s: float
 
     def rate_for(self, midi: int, detune_cents: float) -> float:
         """How much faster than recorded it has to be played to sound at ``midi`` plus ``detune_cents``."""
@@ -169,11 +177,13 @@ class EmbeddedNotes(NoteSource):
         takes: how many renderings of each note, differing in tuning and onset, to have a larger set. They play the
             same recordings and many are near copies, so that a split has to keep the takes of a note together: the
             one by instrument and pitch does.
-        seed: the seed of the tunings and onsets. Each note draws from a stream of its own, so that it is the same
-            note whatever else is in the set.
+        seed: the seed of the tunings, onsets and held times. Each note draws from a stream of its own, so that it is
+            the same note whatever else is in the set.
+        held_s: how long notes are held before they are released, in seconds: each for a time of its own, within
+            :data:`MAX_HELD_DEVIATION` of this. The release is the soundfont's. ``None``: no note is released.
 
     Raises:
-        ValueError: an instrument or a dynamic is unknown, or there are no takes.
+        ValueError: an instrument or a dynamic is unknown, there are no takes, or notes are not held at all.
     """
 
     reads_root = False
@@ -184,13 +194,16 @@ class EmbeddedNotes(NoteSource):
         dynamics: list[str] | None = None,
         takes: int = 1,
         seed: int = 0,
+        held_s: float | None = None,
     ) -> None:
         if takes < 1:
             raise ValueError(f"takes is {takes}; at least 1 is needed")
+        if held_s is not None and not 0 < held_s < math.inf:
+            raise ValueError(f"held_s is {held_s:g}; give a positive time in seconds, or null for notes without an end")
         self.instruments = list(INSTRUMENTS) if instruments is None else list(instruments)
         self.dynamics = list(DYNAMICS) if dynamics is None else list(dynamics)
         self.takes = takes
-        self.seed = seed
+        self.seed, self.held_s = seed, held_s
         _check_names("instrument", self.instruments, INSTRUMENTS)
         _check_names("dynamic", self.dynamics, DYNAMICS)
 
@@ -221,11 +234,12 @@ class EmbeddedNotes(NoteSource):
         What sounds is what the note's id names: a corrected label changes the label alone.
         """
         instrument, midi, dynamic, take = _parts_of(note.note_id)
-        return render_note(instrument, midi, dynamic, duration_s, self.seed, take), SAMPLE_RATE
+        return render_note(instrument, midi, dynamic, duration_s, self.seed, take, self.held_s), SAMPLE_RATE
 
     def audio_key(self, root: Path | None, note: Any) -> str:
-        """The recipe, the extract, the seed and the note."""
-        return f"sampler-{RECIPE_VERSION}/{_extract_digest()}/{self.seed}/{note.note_id}"
+        """The recipe, the extract, the seed, the note and, where it is released, how."""
+        held = "" if self.held_s is None else f"/held-{self.held_s!r}-{_extract_digest(with_release=True)}"
+        return f"sampler-{RECIPE_VERSION}/{_extract_digest()}/{self.seed}/{note.note_id}{held}"
 
 
 def note_id(instrument: str, midi: int, dynamic: str, take: int = 1) -> str:
@@ -234,7 +248,13 @@ def note_id(instrument: str, midi: int, dynamic: str, take: int = 1) -> str:
 
 
 def render_note(
-    instrument: str, midi: int, dynamic: str, duration_s: float, seed: int = 0, take: int = 1
+    instrument: str,
+    midi: int,
+    dynamic: str,
+    duration_s: float,
+    seed: int = 0,
+    take: int = 1,
+    held_s: float | None = None,
 ) -> np.ndarray:
     """Render one note; the same arguments give the same samples in any order and in any process.
 
@@ -247,6 +267,7 @@ def render_note(
         duration_s: in seconds.
         seed: see :class:`EmbeddedNotes`.
         take: counted from 1.
+        held_s: see :class:`EmbeddedNotes`.
 
     Returns:
         samples (T,) float32 at :data:`SAMPLE_RATE`, T = round(duration_s * SAMPLE_RATE).
@@ -258,13 +279,15 @@ def render_note(
     velocities = INSTRUMENTS[instrument].velocities
     _check_names(f"dynamic of {instrument}", [dynamic], velocities)
     velocity = velocities[dynamic]
-    detune_cents, onset = _draw(seed, instrument, midi, dynamic, take)
+    detune_cents, onset, held_deviation = _draw(seed, instrument, midi, dynamic, take)
     recording = _recording_of(instrument, midi, dynamic)
 
     note = np.zeros(round(duration_s * SAMPLE_RATE))
     sounding = note[onset:]
     sounding[:] = _transpose(recording, recording.rate_for(midi, detune_cents), len(sounding))
     sounding *= _envelope(recording, len(sounding)) * (velocity / 127.0) ** 2
+    if held_s is not None:
+        sounding *= _release(recording, len(sounding), held_s * (1 + held_deviation))
     return _low_pass(note, recording, velocity).astype(np.float32)
 
 
@@ -286,15 +309,16 @@ def _parts_of(identifier: str) -> tuple[str, int, str, int]:
     return instrument, int(midi), dynamic, int(take[0][1:]) if take else 1
 
 
-def _draw(seed: int, instrument: str, midi: int, dynamic: str, take: int) -> tuple[float, int]:
-    """The tuning of a note in cents and its onset in samples.
+def _draw(seed: int, instrument: str, midi: int, dynamic: str, take: int) -> tuple[float, int, float]:
+    """The tuning of a note in cents, its onset in samples, and the deviation of its held time, as a share of it.
 
     Drawn from a hash and not from a generator: no version of a library can change it.
     """
     key = f"{seed}/{instrument}/{midi}/{dynamic}" + (f"/{take}" if take > 1 else "")
     digest = hashlib.sha256(key.encode()).digest()
-    first, second = (int.from_bytes(digest[start : start + 8], "big") / 2.0**64 for start in (0, 8))
-    return (2.0 * first - 1.0) * MAX_DETUNE_CENTS, int(second * MAX_ONSET_S * SAMPLE_RATE)
+    first, second, third = (int.from_bytes(digest[start : start + 8], "big") / 2.0**64 for start in (0, 8, 16))
+    onset = int(second * MAX_ONSET_S * SAMPLE_RATE)
+    return (2.0 * first - 1.0) * MAX_DETUNE_CENTS, onset, (2.0 * third - 1.0) * MAX_HELD_DEVIATION
 
 
 def _transpose(recording: Recording, rate: float, length: int) -> np.ndarray:
@@ -322,6 +346,12 @@ def _envelope(recording: Recording, length: int) -> np.ndarray:
     time = np.arange(length) / SAMPLE_RATE
     fallen_db = np.clip(100.0 * (time - recording.hold_s) / recording.decay_s, 0.0, recording.sustain_db)
     return np.asarray(10.0 ** (-fallen_db / 20.0))
+
+
+def _release(recording: Recording, length: int, held_s: float) -> np.ndarray:
+    """What a key that is released after ``held_s`` does to the level, a straight line in dB, as factors (length,)."""
+    released = np.maximum(np.arange(length) / SAMPLE_RATE - held_s, 0.0)
+    return np.asarray(10.0 ** (-5.0 * released / max(recording.release_s, SHORTEST_RELEASE_S)))
 
 
 def _low_pass(samples: np.ndarray, recording: Recording, velocity: int) -> np.ndarray:
@@ -352,8 +382,9 @@ def _samples() -> np.ndarray:
     return np.asarray(samples)
 
 
-@lru_cache(maxsize=1)
-def _extract_digest() -> str:
-    """Says which extract is installed."""
+@lru_cache(maxsize=2)
+def _extract_digest(with_release: bool = False) -> str:
+    """Says which extract is installed; the releases, which came later, change the digest of no note without one."""
     text = (files(__package__) / "fluid_r3" / "recordings.json").read_bytes()
+    text = text if with_release else re.sub(rb', "release_s": [^}]*', b"", text)
     return hashlib.sha256(text).hexdigest()[:12]

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import pickle
 import random
+import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -175,10 +176,11 @@ class TestRendering:
 
     def test_tunings_and_onsets_stay_within_bounds(self):
         draws = [embedded._draw(0, "cello", midi, "mf", take) for midi in range(36, 82) for take in range(1, 20)]
-        detunes, onsets = np.array(draws).T
+        detunes, onsets, deviations = np.array(draws).T
         assert 14 < np.abs(detunes).max() <= MAX_DETUNE_CENTS
         assert abs(detunes.mean()) < 2
         assert 0 <= onsets.min() < onsets.max() <= MAX_ONSET_S * SAMPLE_RATE
+        assert 0.24 < np.abs(deviations).max() <= embedded.MAX_HELD_DEVIATION
 
     def test_dynamics_take_turns_with_two_recordings(self):
         recordings = embedded._recordings()["flute"]
@@ -257,7 +259,8 @@ class TestExtract:
         samples, _ = soundfile.read(EXTRACT / "recordings.flac", dtype="int16")
         assert hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest() == SAMPLES_SHA256
         assert description["samples_sha256"] == SAMPLES_SHA256
-        assert hashlib.sha256((EXTRACT / "recordings.json").read_bytes()).hexdigest() == JSON_SHA256
+        without_releases = re.sub(rb', "release_s": [^}]*', b"", (EXTRACT / "recordings.json").read_bytes())
+        assert hashlib.sha256(without_releases).hexdigest() == JSON_SHA256
         assert sum(file.stat().st_size for file in EXTRACT.iterdir()) < 7.5e6
         assert "Frank Wen" in (EXTRACT / "LICENSE").read_text(encoding="utf-8")
 
@@ -291,3 +294,42 @@ def test_a_corrected_label_changes_the_label_alone():
     corrected = note._replace(midi=note.midi + 12)
     np.testing.assert_array_equal(source.read_audio(None, note, 0.1)[0], source.read_audio(None, corrected, 0.1)[0])
     assert source.audio_key(None, note) == source.audio_key(None, corrected)
+
+
+def level_db(samples: np.ndarray, second: float) -> float:
+    """The level of 20 ms."""
+    first = round(second * SAMPLE_RATE)
+    return 10 * np.log10(np.mean(samples[first : first + round(0.02 * SAMPLE_RATE)] ** 2) + 1e-20)
+
+
+@pytest.mark.parametrize(("instrument", "release_s"), [("flute", 0.5), ("piano", 1.0), ("clarinet", 0.2)])
+def test_a_released_note_falls_after_its_held_time_as_the_soundfont_says(instrument: str, release_s: float) -> None:
+    sounds = [render_note(instrument, 70, "ff", 1.2, held_s=held_s) for held_s in (0.5, None)]
+    held = [0.5 * (1 + share) for share in (-embedded.MAX_HELD_DEVIATION, embedded.MAX_HELD_DEVIATION)]
+    falls = [level_db(sounds[1], at) - level_db(sounds[0], at) for at in np.arange(0.1, 1.15, 0.05)]
+    before, after = np.arange(0.1, 1.15, 0.05) < held[0], np.arange(0.1, 1.15, 0.05) > held[1] + MAX_ONSET_S
+    assert np.abs(np.array(falls)[before]).max() < 0.01
+    assert np.array(falls)[after].min() > 0
+    two = level_db(sounds[1], 0.8) - level_db(sounds[0], 0.8), level_db(sounds[1], 0.75) - level_db(sounds[0], 0.75)
+    assert two[0] - two[1] == pytest.approx(100 * 0.05 / release_s, rel=0.1)
+
+
+def test_held_times_differ_and_keep_the_notes_and_their_keys() -> None:
+    plain, held = EmbeddedNotes(), EmbeddedNotes(held_s=0.5)
+    notes = plain.read_notes(None)
+    assert notes.equals(held.read_notes(None))
+    keys = {plain.audio_key(None, note) for note in notes.iloc[:3].itertuples()}
+    assert all(key.startswith(f"sampler-1/{JSON_SHA256[:12]}/0/") for key in keys)
+    assert not keys & {held.audio_key(None, note) for note in notes.iloc[:3].itertuples()}
+    ends = set()
+    for note in notes[notes.instrument == "flute"].iloc[:8].itertuples():
+        sound, whole = (source.read_audio(None, note, 0.7)[0] for source in (held, plain))
+        differs = np.flatnonzero(sound != whole)[0]
+        assert 0.5 * 0.75 <= differs / SAMPLE_RATE <= 0.5 * 1.25 + MAX_ONSET_S
+        ends.add(differs // 100)
+    assert len(ends) > 4
+
+
+def test_a_note_that_is_not_held_is_refused() -> None:
+    with pytest.raises(ValueError, match="held_s"):
+        EmbeddedNotes(held_s=0.0)
