@@ -127,7 +127,9 @@ class NoteSequences(NoteData):
         return waveforms
 
     def _make_frames(self, waveforms: Waveforms) -> None:
-        frames = SequenceFrames(self.frame_maker, waveforms, self.sequence, self.shifts, *self._spans, self.cache_dir)
+        frames = SequenceFrames(
+            self.frame_maker, waveforms, self.sequence, self.shifts, self._spans[0], self._spans[1], self.cache_dir
+        )
         self.shifts = frames.shifts
         self.scale = self.scale or FrameScale.fit(frames.some(self.parts.training, FRAMES_FOR_THE_SCALE), self.mel)
         self._frames = frames

@@ -67,10 +67,11 @@ def write_sounds(folder: Path, sounds: dict[str, np.ndarray]) -> TableSource:
 
 
 def tone(midi: float, seconds: float, before_s: float = 0.0, after_s: float = 0.0) -> np.ndarray:
-    """A steady tone of five partials between silences."""
+    """A steady tone of five partials, 80 dB above noise, between silences."""
     time = np.arange(round(seconds * RATE)) / RATE
+    noise = 1e-4 * np.random.default_rng(0).standard_normal(len(time))
     sound = sum(np.sin(2 * np.pi * k * 440 * 2 ** ((midi - 69) / 12) * time) / k for k in range(1, 6)) / 3
-    return np.concatenate([np.zeros(round(before_s * RATE)), sound, np.zeros(round(after_s * RATE))])
+    return np.concatenate([np.zeros(round(before_s * RATE)), sound + noise, np.zeros(round(after_s * RATE))])
 
 
 def tones(seconds: float = 0.8, **edges: float) -> dict[str, np.ndarray]:
