@@ -27,6 +27,9 @@ class FitLogger(Logger):
     def begin(self, facts: Mapping[str, Any]) -> None:
         """A fit begins; ``facts`` as :class:`callbacks.run_record.RunRecord` collects them."""
 
+    def log_learning_rates(self, epoch: int, rates: Mapping[str, float]) -> None:
+        """The learning rate of each group of parameters at an epoch's end; kept where there is a place for it."""
+
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Kept in config.yaml."""
 

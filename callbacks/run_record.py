@@ -28,6 +28,7 @@ class RunRecord(L.Callback):
         seed: the run's seed.
 
     Attributes:
+        overrides: the settings that were given as arguments, which make the run another than its row's file says,
         settings: all settings of the run, and
         config_hash: a hash of those that its result depends on; the CLI sets both.
     """
@@ -35,6 +36,7 @@ class RunRecord(L.Callback):
     def __init__(self, run_dir: Path, row: str, seed: int) -> None:
         self.run_dir, self.row, self.seed = run_dir, row, seed
         self.config_hash, self.data_hash, self.settings = "", "", dict[str, Any]()
+        self.overrides: dict[str, str] = {}
         self._started, self._spent_s = time.monotonic(), 0.0
         self._training_since, self._train_s = 0.0, 0.0
         self._sessions: list[dict[str, Any]] = []
@@ -102,13 +104,21 @@ class RunRecord(L.Callback):
         write_json(self.run_dir / "run.json", facts)
         for logger in trainer.loggers:
             if isinstance(logger, FitLogger):
-                logger.begin({**facts, "settings": self.settings})
+                logger.begin({**facts, "overrides": self.overrides, "settings": self.settings})
             else:
                 logger.log_hyperparams({**facts, "settings": self.settings})
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The first epoch begins."""
         self._training_since = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell the loggers the epoch's learning rates; ``metrics.csv`` holds what the model logs."""
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        rates = {f"learning_rate/{place}": float(group["lr"]) for place, group in enumerate(groups)}
+        for logger in trainer.loggers:
+            if isinstance(logger, FitLogger):
+                logger.log_learning_rates(trainer.current_epoch, rates)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The last epoch has ended."""

@@ -13,12 +13,22 @@ from typing import Any
 import pandas as pd
 
 from callbacks.epoch_log import FitLogger, is_of_test
+from callbacks.wandb_artifacts import log_lineage
 from datamodules.atomic_files import read_json, write_json
 
 PROJECT = "pitch-timbre"
 MODES = ("online", "offline", "disabled")
 ID_FILE = "run_id.json"
 """In a folder's ``wandb``: the W&B id of its run, and what the run is the run of."""
+
+FLOOR = "floor_"
+"""How the names of chance levels begin in ``metrics.json``."""
+
+SCORED_NOTES = "notes.csv"
+"""In a run's folder: what was scored, which becomes a table that can be sorted."""
+
+LONGEST_NAME = 96
+"""Characters of the overrides in a run's name; W&B takes 128 for the whole."""
 
 CONNECT_S, FINISH_S = 20.0, 60.0
 """Seconds that an online run waits for W&B before it is kept offline, and at its end for the upload."""
@@ -166,10 +176,14 @@ class WandbRun(FitLogger):
         self._mode = wandb_mode()
         if self._mode == "disabled" or self._run is not None:
             return
+        changed = shorten(facts.get("overrides", {}))
+        group = f"{self.row} {changed}".rstrip()
         about = {
-            "name": f"{self.row} seed {self.seed}",
-            "group": self.row,
+            "name": f"{self.row} seed {self.seed} {changed}".rstrip(),
+            "group": group,
             "job_type": self.job_type,
+            "tags": tags(self.row, facts),
+            "notes": f"{group}, seed {self.seed}, on {facts.get('data', 'notes')} ({facts.get('data_hash')})",
             "config": dict(facts),
         }
         identity = {name: str(facts.get(name)) for name in ("config_hash", "data_hash")}
@@ -185,6 +199,10 @@ class WandbRun(FitLogger):
         epoch = int(metrics["epoch"])
         self._catch_up(epoch)
         self._run.log(dict(metrics), step=epoch)
+
+    def log_learning_rates(self, epoch: int, rates: Mapping[str, float]) -> None:
+        """Log an epoch's learning rates."""
+        self.log_metrics({"epoch": epoch, **rates})
 
     def _catch_up(self, epoch: int | None = None) -> None:
         """Tell the run the epochs before this one (all, where ``None``) that it has not been told."""
@@ -225,6 +243,15 @@ class WandbRun(FitLogger):
             return
         self._catch_up()
         self._run.summary.update(summary(record))
+        if (self.run_dir / SCORED_NOTES).exists():
+            import wandb
+
+            # W&B keeps a table's rows where it uploads them from: beside the run, not in the user's home.
+            os.environ.setdefault("WANDB_DATA_DIR", str((self.run_dir / "wandb").resolve()))
+            notes = wandb.Table(dataframe=pd.read_csv(self.run_dir / SCORED_NOTES))
+            self._run.log({"notes": notes}, step=self._run.step)
+        if "data_hash" in record:
+            log_lineage(self._run, self.run_dir, record, self.job_type)
         self._run.finish()
         self._run = None
 
@@ -243,5 +270,20 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
         if "epoch" in scores:
             found[f"{checkpoint}/epoch"] = scores["epoch"]
         for protocol in ("published", "honest"):
-            found |= {f"{prefix}{protocol}/{name}": value for name, value in scores.get(protocol, {}).items()}
+            for name, value in scores.get(protocol, {}).items():
+                # What a row scores is not mixed with what no row can be below.
+                group, name = ("chance_level", name[len(FLOOR) :]) if name.startswith(FLOOR) else (protocol, name)
+                found[f"{prefix}{group}/{name}"] = value
     return found
+
+
+def shorten(overrides: Mapping[str, Any]) -> str:
+    """Settings that differ from the row's file, as a run's name has them: ``contrast=0.5 max_epochs=20``."""
+    text = " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in sorted(overrides.items()))
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 3]}..."
+
+
+def tags(row: str, facts: Mapping[str, Any]) -> list[str]:
+    """What runs are filtered by: row, data, split, precision, and whether settings were overridden."""
+    found = [row, *(str(facts[name]) for name in ("data", "split", "precision") if facts.get(name))]
+    return [tag[:64] for tag in dict.fromkeys([*found, *(["overridden"] if facts.get("overrides") else [])])]

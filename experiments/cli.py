@@ -204,7 +204,7 @@ class PitchTimbreCLI(CheckedCLI):
     def _identify(self) -> None:
         """Tell the record which settings these are; refuse the folder of a finished run of others."""
         record, settings = self.callback(RunRecord), self.plain_settings
-        record.settings, record.config_hash = settings, config_hash(settings)
+        record.settings, record.config_hash, record.overrides = settings, config_hash(settings), self.overrides
         hashes = {"config_hash": record.config_hash, "data_hash": self.datamodule.data_hash}
         refuse_finished(self.settings.run_dir, hashes, settings)
 
@@ -242,8 +242,17 @@ class PitchTimbreCLI(CheckedCLI):
             if not isinstance(self.model, NoteClassifier):
                 scoring.score_fit(self)
                 return
-            best = read_checkpoint(self.best_checkpoint.best_model_path)["epoch"]
-        scoring.close_wandb(self, {"epochs": self.trainer.current_epoch, "best": {"epoch": best}})
+            best = read_checkpoint(self.best_checkpoint.best_model_path)
+        self.model.load_state_dict(best["state_dict"])
+        scoring.close_wandb(
+            self,
+            {
+                **self.callback(RunRecord).facts(self.trainer),
+                "epochs": self.trainer.current_epoch,
+                "best": {"epoch": best["epoch"]},
+                "evaluator_fingerprint": self.model.fingerprint(),
+            },
+        )
 
 
 def train_classifiers(argv: list[str]) -> str:

@@ -18,6 +18,11 @@ from experiments.known_settings import DATA_MODULES, RENAMED_FILES, checked, dat
 
 LARGEST_CONFIG_BYTES = 1_000_000
 ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+OF_EVERY_RUN = re.compile(
+    r"seed_everything|row|run_dir|classifier_dir|ckpt_path|help|print_config"
+    r"|trainer\.(logger|plugins|profiler|enable_progress_bar|default_root_dir)\b.*"
+)
+"""Arguments that do not make a run another than its row's file says."""
 LARGEST_SEED = 2**32 - 1
 
 
@@ -143,6 +148,17 @@ def split_arguments(words: Sequence[str]) -> tuple[list[str], list[tuple[str, st
         else:
             others.append((name, value if equals else None))
     return files, others
+
+
+def overrides(words: Sequence[str]) -> dict[str, str]:
+    """The settings among a run's arguments: name -> value, without those of `OF_EVERY_RUN`.
+
+    Example:
+        >>> overrides(["fit", "--config", "configs/m6.yaml", "--seed_everything=3", "--model.weights.cycle", "0.5"])
+        {'model.weights.cycle': '0.5'}
+    """
+    given = ((name.removeprefix("--"), value) for name, value in split_arguments(words)[1] if name.startswith("--"))
+    return {name: value for name, value in given if value is not None and not OF_EVERY_RUN.fullmatch(name)}
 
 
 def _layers_of(value: str) -> list[Layer]:

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from datamodules.atomic_files import replacing
-from experiments.config_files import DATA_CLASS, arranged, check_row
+from experiments.config_files import DATA_CLASS, arranged, check_row, overrides
 from experiments.exit_codes import EXIT_BAD_INPUT, one_line, one_line_errors
 from experiments.known_settings import DATA_MODULES, LIGHTNING, known_classes, more_packages, short_name
 from experiments.run_folder import plain_settings, portable
@@ -200,6 +200,7 @@ class CheckedCLI(LightningCLI, ABC):
             allow_listed_classes()
             words = [*args[:1], *arranged(args[1:])] if run else arranged(args)
             self._data_module = data_module_of(words)
+        self.overrides = overrides(args)
         super().__init__(
             args=[word for word in words if not word.startswith(f"{DATA_CLASS}=")],
             run=run,

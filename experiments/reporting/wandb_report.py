@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from callbacks.wandb_artifacts import checkpoint, use
 from callbacks.wandb_run import remove_superseded, start_run, wandb_mode
+from datamodules.atomic_files import read_json
 from experiments.reporting.cells import published_scores, read_cells, selected, spreads
 from experiments.reporting.claims import judge
 from experiments.reporting.claims_text import brief_lines
@@ -72,6 +74,9 @@ def publish(out: Path) -> None:
     logged |= {f"figures/{Path(file).stem}": wandb.Image(str(out / file)) for file in PICTURES if (out / file).exists()}
     run.log(logged)
     run.summary.update({**_means(here, "published"), **_means(honest, "honest"), **_means(last, "last/published")})
+    for file in sorted(out.glob("*/*/metrics.json")):
+        if (file.parent / "checkpoints" / "best.ckpt").is_file():
+            use(run, checkpoint(file.parent, read_json(file)))
     artifact = wandb.Artifact(f"table-{run.id}", type="table")
     for name in FILES:
         if (out / name).exists():

@@ -159,6 +159,66 @@ def test_an_offline_run_is_read_back_value_by_value(offline: None, tmp_path: Pat
     assert list((folder / "files" / "media" / "images" / "figures").glob("empty*.png"))
 
 
+def test_a_run_says_what_it_is_and_what_it_was_made_of(
+    offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb"))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").write_bytes(b"weights")
+    pd.DataFrame({"note_id": ["a", "b"], "category": [1, 2]}).to_csv(tmp_path / "notes.csv", index=False)
+    facts = {"data": "some notes", "split": "random", "overrides": {"model.weights.cycle": "0.5"}}
+    run = begin(tmp_path, **facts)  # type: ignore[arg-type]
+    log(run, range(2))
+    run.log_learning_rates(1, {"learning_rate/0": 0.25})
+    identity = {"row": "m6+k41", "seed": 3, "data": "some notes", "data_hash": "da7a", "config_hash": "c0ffee"}
+    run.close({**RECORD, **identity, "evaluator_fingerprint": "f1 f2"})
+    [folder] = offline_runs(tmp_path)
+    [about] = records(folder, "run")[:1]
+    assert (about["display_name"], about["run_group"]) == ("m6 seed 3 cycle=0.5", "m6 cycle=0.5")
+    assert {"m6", "some notes", "random", "overridden"} == set(about["tags"])
+    assert "da7a" in about["notes"]
+    assert read_summary(folder)["summary"]["learning_rate/0"] == 0.25
+    found = {each["name"]: each for each in records(folder, "artifact") if each["type"] in ("data", "classifier")}
+    assert {name for name, each in found.items() if each["use_after_commit"]} == {
+        *("data-da7a", "classifier_pitch-da7a", "classifier_instrument-da7a")
+    }
+    assert json.loads(found["classifier_pitch-da7a"]["metadata"])["fingerprint"] == "f1"
+    [made] = [each for each in records(folder, "artifact") if each["type"] == "checkpoint"]
+    assert made["name"] == "m6_k41-seed_3"
+    assert not made.get("use_after_commit")
+    [content] = made["manifest"]["contents"]
+    assert content["local_path"] == str(tmp_path / "checkpoints" / "best.ckpt"), "named, not copied"
+    [table] = (folder / "files" / "media" / "table").glob("notes_*.json")
+    assert json.loads(table.read_text())["data"] == [["a", 1], ["b", 2]]
+
+
+def test_what_a_classifier_makes_is_what_a_row_uses(offline: None, tmp_path: Path) -> None:
+    """The same bytes, so that W&B counts them as one artifact."""
+    digests = []
+    for row, job, fingerprints in (("classifier_pitch", "classifier", "f1"), ("m6", "row", "f1 f2")):
+        folder = tmp_path / row
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "best.ckpt").write_bytes(b"weights")
+        run = WandbRun(folder, row, 0, job)
+        run.begin(FACTS)
+        record = {"row": row, "seed": 0, "data": "some notes", "data_hash": "da7a"}
+        run.close({**record, "evaluator_fingerprint": fingerprints})
+        kept = records(offline_runs(folder)[0], "artifact")
+        digests.append({each["name"]: each["digest"] for each in kept})
+    assert digests[0] == {name: digests[1][name] for name in ("data-da7a", "classifier_pitch-da7a")}
+
+
+def test_chance_levels_stand_apart_from_scores() -> None:
+    record = {"best": {"epoch": 1, "honest": {"acc": 5.0, "floor_honest_acc": 1.0}}}
+    assert summary(record) == {"best/epoch": 1, "honest/acc": 5.0, "chance_level/honest_acc": 1.0}
+
+
+def test_a_name_that_is_too_long_is_cut() -> None:
+    name = wandb_run.shorten({f"data.setting_{place}": "value" for place in range(20)})
+    assert len(name) == wandb_run.LONGEST_NAME
+    assert name.startswith("setting_0=value setting_1=value")
+
+
 def test_sounds_are_kept_with_their_epochs(offline: None, tmp_path: Path) -> None:
     run = begin(tmp_path)
     for epoch, level in enumerate((0.1, 0.2)):
