@@ -11,7 +11,8 @@ import soundfile
 import torch
 import yaml
 
-from datamodules.note_pairs import NotePairs, ShiftSettings
+from datamodules.epoch_sampler import ShiftSettings
+from datamodules.note_pairs import NotePairs
 from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.splits import SplitSettings
 from experiments import robustness, run_measures
