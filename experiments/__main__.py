@@ -57,9 +57,9 @@ COMMANDS = {
     ),
     "table": Command(
         "table",
-        "write the table of the runs that are finished",
-        "runs/table",
-        "the grid's folder: table.md, table.csv, claims.md",
+        "write the table of the runs that are finished; of several grids, whose claims are corrected together",
+        "runs/table runs/folds",
+        "each grid's folder: table.md, table.csv, claims.md",
         "experiments.reporting.grid_files:main",
     ),
     "report": Command(
@@ -68,6 +68,13 @@ COMMANDS = {
         "runs/table",
         "a W&B run of job type report",
         "experiments.reporting.wandb_report:main",
+    ),
+    "rejection-rates": Command(
+        "table",
+        "simulate how often the claims' test finds a difference where there is none",
+        "--trials 10000",
+        "the terminal",
+        "experiments.reporting.rejection_rates:main",
     ),
     "capacity": Command(
         "table",
@@ -156,7 +163,7 @@ def overview() -> str:
     lines = ["usage: python -m experiments COMMAND [arguments]    (also installed as `lightning`)", ""]
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines.append(f"{group}:")
-        lines += [f"  {name:<12} {each.does}" for name, each in COMMANDS.items() if each.group == group]
+        lines += [f"  {name:<15} {each.does}" for name, each in COMMANDS.items() if each.group == group]
     return "\n".join([*lines, "", "COMMAND --help: an example, and where the output goes. --version: the version."])
 
 

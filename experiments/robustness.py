@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline
 from experiments.trained_runs import Sounds, TrainedRun, open_run
 from metrics import degradations
 from metrics.category_mapping import mapped_correctly
-from metrics.latent_probe import linear_reader
+from metrics.logistic_probe import fit_probe
 
 READ_S = 1.5
 """Seconds of each note that are read: the latest instant, and the window after it."""
@@ -95,8 +95,8 @@ class Reader:
         latents = run.encode(frames)
         x = frames.x.numpy()
         known = latents.category, torch.from_numpy(midi[training])
-        probe = linear_reader(latents.mu.numpy(), instruments[training])
-        judges = linear_reader(x, midi[training]), linear_reader(x, instruments[training])
+        probe = fit_probe(latents.mu.numpy(), instruments[training])
+        judges = fit_probe(x, midi[training]), fit_probe(x, instruments[training])
         return cls(run, sounds[scored], midi[scored], instruments[scored], known, probe, judges)
 
     def score(self, sounds: Sounds) -> dict[str, float]:

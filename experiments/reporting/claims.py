@@ -1,4 +1,4 @@
-"""Claims, tested: the poster's on its own five seeds and on a grid's cells, and those of row m7 on the grid's.
+"""Claims, tested: the poster's on its own five seeds and on a grid's cells, and those of our rows on the grid's.
 
 A claim is made of comparisons "this row is better than that one in this metric" (`experiments.reporting.statistics`),
 joined by "all of" and "any of". A statement has two p values: of the null hypothesis that it is false, and that it is
@@ -8,14 +8,18 @@ true.
   second is k times the least of the parts' (Bonferroni), because one wrong part makes the statement wrong;
 * any of k parts: the other way round.
 
+What is claimed of our rows is that they are better than *every* supervised row that the grid has, and than every other
+row without labels: the strongest rival decides, and choosing it costs nothing.
+
 A claim's p value is twice the smaller of its two; those of a family (the poster's, ours) are corrected by Holm's
-method. A part that cannot be tested counts with p = 1, so that a missing row never speaks for or against a claim.
+method, over all the grids that are shown together. A part that cannot be tested counts with p = 1, so that a missing
+row never speaks for or against a claim.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +27,14 @@ import numpy as np
 from experiments.reporting.cell_files import PUBLISHED_ROWS, row_label
 from experiments.reporting.cells import published_scores
 from experiments.reporting.columns import PUBLISHED_METRICS
-from experiments.reporting.statistics import LEVEL, MEASURES, Comparison, RowScores, compare, holm
+from experiments.reporting.row_scores import HONEST, MEASURES, RowScores
+from experiments.reporting.statistics import LEVEL, Comparison, compare, has, holm
 
-OUR_ROW = "m7"
-
-
-BASELINES = ("b", "b_cosine", "b_equivariant", "b_m7_losses", "b_two_stage", "m6", "m6_cosine", "m7_comb", "pesto")
-
+OUR_ROWS = ("m7",)
+SUPERVISED = ("b", "b_cosine", "b_equivariant", "b_m7_losses", "b_two_stage")
+LABEL_FREE = ("m6", "m6_cosine", "m7_comb", "pesto", "pyin")
+OUR_MEASURES = (*HONEST, *(metric for metric in PUBLISHED_METRICS if metric.name in ("fid_recon", "fid_rand", "cds")))
+"""What our rows are compared in: nothing that is fitted or chosen on the scored notes."""
 
 HOLDS, FAILS, UNDECIDED, UNTESTED = "holds", "does not hold", "undecided", "not tested"
 
@@ -70,10 +75,17 @@ Statement = Better | AllOf | AnyOf
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement in words and in comparisons."""
+    """A statement in words and in comparisons.
+
+    Attributes:
+        text: the claim in a sentence.
+        statement: what is compared.
+        about: which of our rows against which rivals; empty for the poster's.
+    """
 
     text: str
     statement: Statement
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,34 +186,49 @@ def _chain(metric: str) -> tuple[Better, ...]:
     return tuple(Better(row, rival, metric) for row, rival in itertools.pairwise(rows))
 
 
-def our_claims(rows: Iterable[str]) -> tuple[Claim, ...]:
-    """That row m7 is better than each rival that is among ``rows`` in each measure; none without m7."""
-    there = set(rows)
-    rivals = [rival for rival in BASELINES if rival in there and OUR_ROW in there]
-    return tuple(
-        Claim(f"{row_label(OUR_ROW)} is better than {row_label(rival)} in {metric.label}", statement)
-        for rival in rivals
-        for metric in MEASURES
-        for statement in (Better(OUR_ROW, rival, metric.name),)
-    )
+def our_claims(rows: Mapping[str, RowScores]) -> tuple[Claim, ...]:
+    """That each of our rows is better than all supervised and all other rows without labels, measure by measure."""
+    kinds = {"every supervised row": SUPERVISED, "every other row without labels": LABEL_FREE}
+    claims = []
+    for own in (name for name in OUR_ROWS if name in rows):
+        for kind, names in kinds.items():
+            for metric in OUR_MEASURES:
+                rivals = [name for name in names if name in rows and has(rows[name], metric)]
+                about = f"{row_label(own)} against {kind} ({', '.join(map(row_label, rivals))})"
+                parts = tuple(Better(own, rival, metric.name) for rival in rivals)
+                if parts:
+                    text = f"{row_label(own)} is better in {metric.label} than {kind}"
+                    claims.append(Claim(text, AllOf(parts), about))
+    return tuple(claims)
 
 
-def verdicts(claims: Sequence[Claim], rows: Mapping[str, RowScores]) -> list[Verdict]:
-    """Test a family of claims on one source of data.
+def verdicts(tables: Sequence[tuple[Sequence[Claim], Mapping[str, RowScores]]]) -> list[list[Verdict]]:
+    """Test a family of claims on one or several tables.
 
     Args:
-        claims: the family: Holm's correction is for those of them of which anything can be tested.
-        rows: the scores of the rows that there are.
+        tables: the claims on each table, and the scores of the rows that it has. Holm's correction is for those of all
+            tables' claims of which anything can be tested.
+
+    Returns:
+        the verdicts of each table, in the order of its claims.
     """
-    wanted = dict.fromkeys(leaf for claim in claims for leaf in leaves(claim.statement))
-    found = {leaf: _compared(leaf, rows) for leaf in wanted}
-    weighed = [weigh(claim.statement, found) for claim in claims]
-    parts = [tuple(found[leaf] for leaf in leaves(claim.statement)) for claim in claims]
-    testable = [any(comparison.tested for comparison in of) for of in parts]
-    corrected = iter(holm(evidence.p for evidence, able in zip(weighed, testable, strict=True) if able))
+    found = [
+        {leaf: _compared(leaf, rows) for claim in claims for leaf in leaves(claim.statement)} for claims, rows in tables
+    ]
+    weighed = [
+        [(claim, weigh(claim.statement, of), tuple(of[leaf] for leaf in leaves(claim.statement))) for claim in claims]
+        for (claims, _), of in zip(tables, found, strict=True)
+    ]
+    able = [evidence for table in weighed for _, evidence, parts in table if any(part.tested for part in parts)]
+    corrected = dict(zip(map(id, able), holm(evidence.p for evidence in able), strict=True))
     return [
-        _verdict(claim, evidence, of, means_agree(claim.statement, found), float(next(corrected)) if able else np.nan)
-        for claim, evidence, of, able in zip(claims, weighed, parts, testable, strict=True)
+        [
+            _verdict(
+                claim, evidence, parts, means_agree(claim.statement, of), float(corrected.get(id(evidence), np.nan))
+            )
+            for claim, evidence, parts in table
+        ]
+        for table, of in zip(weighed, found, strict=True)
     ]
 
 
@@ -264,7 +291,7 @@ class Judged:
     Attributes:
         paper: the poster's claims on the published seeds.
         here: the same claims, in the same order, on the grid's cells.
-        ours: the claims of row m7 on the grid's cells.
+        ours: the claims of our rows on the grid's cells.
     """
 
     paper: list[Verdict]
@@ -272,7 +299,9 @@ class Judged:
     ours: list[Verdict]
 
 
-def judge(paper: Mapping[str, RowScores], here: Mapping[str, RowScores]) -> Judged:
-    """Test every claim on the published scores and on a grid's."""
+def judge(paper: Mapping[str, RowScores], grids: Sequence[Mapping[str, RowScores]]) -> list[Judged]:
+    """Test every claim on the published scores and on the grids that are shown together."""
     poster = poster_claims()
-    return Judged(verdicts(poster, paper), verdicts(poster, here), verdicts(our_claims(here), here))
+    [published] = verdicts([(poster, paper)])
+    here, ours = verdicts([(poster, rows) for rows in grids]), verdicts([(our_claims(rows), rows) for rows in grids])
+    return [Judged(published, of_poster, own) for of_poster, own in zip(here, ours, strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.cell_files import row_label, row_order
-from experiments.reporting.claims import FAILS, HOLDS, OUR_ROW, UNDECIDED, UNTESTED, Judged, Verdict
+from experiments.reporting.claims import FAILS, HOLDS, UNDECIDED, UNTESTED, Judged, Verdict
 from experiments.reporting.columns import COUNT, PERCENT
 from experiments.reporting.markdown import NOT_THERE, aligned
 from experiments.reporting.statistics import Comparison
@@ -109,36 +109,41 @@ def _yes(value: bool) -> str:
 METHOD = """\
 - **One comparison** is the difference of two rows' means over seeds, at the best checkpoint. Interval and p value
   are those of Student's t with the bootstrap's standard error and Satterthwaite's degrees of freedom.
-- **Accuracies** (Pitch, Instrument, Combine, ACC, PM, honest ACC), where the outcomes of single notes are kept
-  (`notes.csv`): a two-level bootstrap. Seeds are resampled in each row apart; notes in both rows together, because
-  all rows score the same notes, and those of one instrument and pitch as one. The two variances, taken in closed
-  form (the limit of infinitely many draws), are added. Mappings and probes are not fitted again.
+- **Accuracies**, where the outcomes of single notes are kept (`notes.csv`): a two-level bootstrap. Seeds are
+  resampled in each row apart; notes in both rows together, because all rows score the same notes, and those of one
+  recording (the note table's `group`), or of one instrument and pitch where that is coarser, as one. The two
+  variances, taken in closed form (the limit of infinitely many draws), are added. Mappings and probes are not
+  fitted again. Without the recordings' names there is no verdict.
 - **FID and CDS**, and accuracies without such outcomes (the paper's, always): seeds alone, which is Welch's t test.
-  Five seeds are few: one comparison alone needs a difference of about one and a half deviations of the seeds,
-  several need more; and nothing is said about other notes. A percentile bootstrap of five seeds would be too
-  narrow, and permutations of them have too few values to be corrected for several claims.
+  Nothing is said about other notes.
+- **Good and bad seeds**: the runs of each fold are also exchanged between the two rows (a permutation test, exact
+  whatever the shape of their spread); where it gives more than 0.025, its p value counts if it is the larger one.
+- **Seeds**: with fewer than five of either row there is no verdict.
+- `python -m experiments rejection-rates` simulates how often a difference is found where there is none.
 - **Seeds of two rows are not paired**: where equal seeds go together, the interval is too wide, not too narrow.
 - **All of** several comparisons hold only if each does (the largest p value: intersection-union); the opposite is
   shown if any is opposite (the smallest, times their number). **Any of** them is the mirror image. An ordering is
   all of its neighbouring pairs; "no loss improves everything" is: each is *worse* in at least one metric.
-- **Families**: the poster's claims, once on the paper's seeds and once here, and those of row m7. Holm's correction
-  is for the tested claims of a family.
+- **Families**: the poster's claims, once on the paper's seeds and once here, and those of our rows. Holm's correction
+  is for the tested claims of a family, of all the folders that `python -m experiments table` was given.
+- **Our rows** are held against every supervised row at once, and against every other row without labels: such a claim
+  holds if it holds against the strongest.
 - **Folds** are pooled: a seed counts once, with the mean over the folds that both rows have.
 """.splitlines()
 
 
 def summary(judged: Judged) -> list[str]:
-    """One line for the poster's claims on each source, and one for each rival of row m7."""
+    """One line for the poster's claims on each source, and one for each kind of rivals of our rows."""
     lines = [f"- The poster's claims, on the paper's own five seeds: {_counts(judged.paper)}."]
     lines.append(f"- The poster's claims, on the cells here: {_counts(judged.here)}.")
-    words = {HOLDS: "better in", FAILS: "worse in", UNDECIDED: "undecided in", UNTESTED: "not tested in"}
-    for rival, of in _by_rival(judged.ours).items():
+    words = {HOLDS: "better in", FAILS: "not better in", UNDECIDED: "undecided in", UNTESTED: "not tested in"}
+    for about, of in _by_rivals(judged.ours).items():
         found = {
             text: ", ".join(verdict.decisive.metric.label for verdict in of if verdict.word == word)
             for word, text in words.items()
         }
         told = "; ".join(f"{text} {metrics}" for text, metrics in found.items() if metrics)
-        lines.append(f"- {row_label(OUR_ROW)} against {row_label(rival)}: {told}.")
+        lines.append(f"- {about}: {told}.")
     return lines
 
 
@@ -149,9 +154,8 @@ def _counts(found: Sequence[Verdict]) -> str:
     return ", ".join(f"{n} {text}" for n, text in shown)
 
 
-def _by_rival(ours: Sequence[Verdict]) -> dict[str, list[Verdict]]:
-    rivals = dict.fromkeys(verdict.decisive.rival for verdict in ours)
-    return {rival: [verdict for verdict in ours if verdict.decisive.rival == rival] for rival in rivals}
+def _by_rivals(ours: Sequence[Verdict]) -> dict[str, list[Verdict]]:
+    return {about: [v for v in ours if v.claim.about == about] for about in dict.fromkeys(v.claim.about for v in ours)}
 
 
 def _poster_lines(judged: Judged) -> list[list[str]]:
@@ -198,39 +202,31 @@ def _p(value: float) -> str:
 
 
 def _ours_section(ours: Sequence[Verdict]) -> list[str]:
-    """What is written of row m7; nothing without it."""
-    if not ours:
+    """What is written of our rows: each measure against the rival that decides; nothing without them."""
+    lines = []
+    for about, verdicts in _by_rivals(ours).items():
+        heading = ["Metric", "Strongest rival", "Means", "Difference [95 %]", "g", "p", "p_Holm", "Seeds", "Notes"]
+        table = [[*heading, "Verdict"]]
+        for verdict in verdicts:
+            found = verdict.decisive
+            tests = [_measured(found)[0], _effect(found), _number(found.g, 1), _p(verdict.p), _p(verdict.p_holm)]
+            word = f"**{verdict.headline}**" if verdict.word in (HOLDS, FAILS) else verdict.headline
+            table.append([found.metric.heading, row_label(found.rival), *tests, *_size(found), word])
+        lines += [f"## {about[0].upper()}{about[1:]}", "", *_markdown(table), ""]
+    if not lines:
         return []
-    heading = [
-        "Against",
-        "Metric",
-        OUR_ROW,
-        "Rival",
-        "Difference [95 %]",
-        "g",
-        "p",
-        "p_Holm",
-        "Seeds",
-        "Notes",
-        "Verdict",
-    ]
-    lines = [heading]
-    for verdict in ours:
-        found = verdict.decisive
-        means = [_number(mean, found.metric.digits) for mean in found.means]
-        tests = [_effect(found), _number(found.g, 1), _p(found.p if found.tested else np.nan), _p(verdict.p_holm)]
-        size = [" and ".join(map(str, dict.fromkeys(found.seeds))), str(found.notes or "none")]
-        word = f"**{verdict.headline}**" if verdict.word in (HOLDS, FAILS) else verdict.headline
-        lines.append([row_label(found.rival), found.metric.heading, *means, *tests, *size, word])
     return [
-        f"## Row {OUR_ROW} against the others",
-        "",
-        f"Each line is the claim that {OUR_ROW} is better than the rival in the metric. The difference is {OUR_ROW}'s",
-        "mean minus the rival's; g (Hedges) is it in deviations of seeds. Notes: how many were resampled.",
-        "",
-        *_markdown(lines),
+        *lines,
+        "Each line is the claim that the row is better than all of these, shown against the rival that decides. The",
+        "difference is the row's mean minus the rival's; g (Hedges) is it in deviations of seeds. Notes: how many were",
+        "resampled. *Does not hold*: one of the rivals is better.",
         "",
     ]
+
+
+def _size(found: Comparison) -> list[str]:
+    """Seeds and notes of a comparison."""
+    return [" and ".join(map(str, dict.fromkeys(found.seeds))), str(found.notes or "none")]
 
 
 def _comparison_lines(judged: Judged) -> list[list[str]]:
@@ -242,8 +238,7 @@ def _comparison_lines(judged: Judged) -> list[list[str]]:
     lines = [["Claim", "Comparison", "Paper: means", "Difference [95 %]", "g", "p"]]
     lines[0] += ["Here: means", "Difference [95 %]", "g", "p", "Seeds", "Notes"]
     for (theirs, ours), of in numbers.items():
-        size = [" and ".join(map(str, dict.fromkeys(ours.seeds))), str(ours.notes or "none")]
-        lines.append([", ".join(of), _pair(theirs), *_measured(theirs), *_measured(ours), *size])
+        lines.append([", ".join(of), _pair(theirs), *_measured(theirs), *_measured(ours), *_size(ours)])
     return lines
 
 

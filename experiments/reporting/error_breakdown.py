@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.reporting.cell_files import row_label, row_order
 from experiments.reporting.markdown import NOT_THERE, aligned, escaped
-from experiments.reporting.statistics import HONEST_ACC, RowScores
+from experiments.reporting.row_scores import HONEST_ACC, RowScores
 
 SEMITONES = 12
 
@@ -57,7 +57,7 @@ def _table(rows: Mapping[str, RowScores], heading: str, of: Callable[[str], tupl
             shares = notes.scores.get(HONEST_ACC.name)
             if shares is None:
                 continue
-            for note_id, group, right in zip(notes.ids, notes.groups, shares, strict=True):
+            for note_id, group, right in zip(notes.ids, notes.kinds, shares, strict=True):
                 kind = of(group)
                 ids.setdefault(kind, set()).add(note_id)
                 heard.setdefault(name, {}).setdefault(kind, []).append(right)

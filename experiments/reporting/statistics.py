@@ -5,77 +5,43 @@ variances are added:
 
 * seeds, of the two rows apart: n - 1 of n seeds are drawn with replacement, which makes the bootstrap's variance of a
   mean the unbiased s^2 / n (McCarthy and Snowden 1985; n of n draws give 0.8 of it at five seeds);
-* notes, of the two rows together, because all rows score the same notes: those of one instrument and pitch, which are
-  nearly copies, are drawn together.
+* notes, of the two rows together, because all rows score the same notes: those of one recording (the note table's
+  ``group``), or of one instrument and pitch where that is coarser, are drawn together, as their errors go together.
 
 Such variances have a closed form, the limit of infinitely many draws: nothing is drawn, and nothing depends on a random
 seed. What is particular to a seed and a note is counted twice (three times, if both were drawn at once: Owen 2007, "The
 pigeonhole bootstrap"), so the interval is too wide rather than too narrow.
 
 Interval and p value are those of Student's t with Satterthwaite's degrees of freedom; without notes, or where a score
-is not one of single notes (FID, CDS), that is Welch's t test. At five seeds a percentile interval would be too narrow;
-the least p value of a permutation of two times five, 2 / 252, is lost to the correction for seven claims, and that of
-five pairs, 2 / 32, is above 0.05.
+is not one of single notes (FID, CDS), that is Welch's t test. Seeds need not be normal (some rows have good and bad
+seeds): the runs of each fold are also exchanged between the two rows, and where that parts the rows as far in more than
+2.5 % of the arrangements, its p value counts if it is the larger one. `experiments.reporting.rejection_rates` measures
+how often all this finds a difference where there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
+from math import comb
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from datamodules.atomic_files import regular_file
 from experiments.reporting.cell_files import row_label
-from experiments.reporting.cells import published_scores, selected
-from experiments.reporting.columns import PERCENT, PUBLISHED_METRICS, Metric
+from experiments.reporting.columns import PERCENT, Metric
+from experiments.reporting.row_scores import RowScores
 
 LEVEL = 0.05
 """The level of every test, and 1 minus that of every interval."""
 
-HONEST_ACC = Metric("honest_acc", "honest ACC", "max", PERCENT)
-MEASURES = (*PUBLISHED_METRICS, HONEST_ACC)
-"""What rows are compared in: the published metrics, and ACC with its mapping fitted on training notes."""
+FEWEST_SEEDS = 5
+"""Of either row: with fewer, a difference of three deviations is found in 1 to 15 % of cases, and nothing is said."""
 
-NO_FOLD = -1
-TOLERANCE = 0.01
-"""Percentage points by which the mean over notes may miss the score in ``metrics.json``."""
-
-SeedAndFold = tuple[int, int]
-"""Seed and fold; `NO_FOLD` for a cell of a grid without folds."""
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What a cell's checkpoint made of each scored note.
-
-    Attributes:
-        ids: (N,) ids of the notes, sorted.
-        groups: (N,) instrument and MIDI pitch: notes that are resampled together.
-        scores: metric -> (N,) the note's share in [%], whose mean over notes is the metric.
-    """
-
-    ids: np.ndarray
-    groups: np.ndarray
-    scores: Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class RowScores:
-    """All that is known of a row.
-
-    Attributes:
-        row: the row's name.
-        scores: cell -> metric -> its value.
-        notes: the cells whose single notes are known.
-    """
-
-    row: str
-    scores: Mapping[SeedAndFold, Mapping[str, float]]
-    notes: Mapping[SeedAndFold, Notes] = field(default_factory=dict)
+MOST_ARRANGEMENTS = 20_000
+"""Exchanges of runs between two rows that are tried; drawn where there are more."""
 
 
 @dataclass(frozen=True)
@@ -122,74 +88,6 @@ class Comparison:
         return bool(np.isfinite(self.low))
 
 
-def paper_rows() -> dict[str, RowScores]:
-    """The published scores of each row: five seeds, no single notes."""
-    return _by_row(published_scores().assign(fold=NO_FOLD))
-
-
-def grid_rows(out: Path, cells: pd.DataFrame) -> dict[str, RowScores]:
-    """The scores of each row of a grid at the best checkpoint, with the outcomes of single notes where they are kept.
-
-    Args:
-        out: the grid's folder; a cell's notes are in ``<row>/seed_<n>/notes.csv``, or ``seed_<n>_fold_<k>``.
-        cells: its finished cells, as `experiments.reporting.cells.read_cells` gives them.
-    """
-    if cells.empty:
-        return {}
-    known = cells.assign(fold=cells["fold"].fillna(NO_FOLD).astype(int) if "fold" in cells else NO_FOLD)
-    honest = selected(known, "honest", "best").reindex(columns=["row", "seed", "fold", "acc"])
-    published = selected(known, "published", "best").drop(columns="honest_acc", errors="ignore")
-    merged = published.merge(honest.rename(columns={"acc": "honest_acc"}), on=["row", "seed", "fold"])
-    return {name: _with_notes(out / name, row) for name, row in _by_row(merged).items()}
-
-
-def _by_row(scores: pd.DataFrame) -> dict[str, RowScores]:
-    names = [metric.name for metric in MEASURES if metric.name in scores]
-    rows: dict[str, dict[SeedAndFold, Mapping[str, float]]] = {}
-    for line in scores.to_dict("records"):
-        found = {name: float(line[name]) for name in names}
-        rows.setdefault(str(line["row"]), {})[int(line["seed"]), int(line["fold"])] = found
-    return {row: RowScores(row, cells) for row, cells in rows.items()}
-
-
-def _with_notes(folder: Path, row: RowScores) -> RowScores:
-    """The row with those of its cells' notes that can be read and agree with the cell's scores."""
-    notes = {}
-    for (seed, fold), scores in row.scores.items():
-        name = f"seed_{seed}" + (f"_fold_{fold}" if fold != NO_FOLD else "")
-        found = read_notes(folder / name / "notes.csv")
-        if found is not None:
-            kept = {k: v for k, v in found.scores.items() if abs(v.mean() - scores.get(k, np.nan)) <= TOLERANCE}
-            notes[seed, fold] = replace(found, scores=kept)
-    return replace(row, notes=notes)
-
-
-def read_notes(file: Path) -> Notes | None:
-    """The outcomes of single notes that a cell left; ``None`` where there are none or they cannot be read."""
-    try:
-        table = pd.read_csv(regular_file(file), dtype={"note_id": str}, keep_default_na=False).sort_values("note_id")
-        groups = table["instrument"].astype(str) + " " + table["midi"].astype(int).astype(str)
-        shares = _shares(table)
-    except (OSError, ValueError, KeyError):
-        return None
-    scores = {name: share.to_numpy(float) for name, share in shares.items() if len(share) and share.notna().all()}
-    return Notes(table["note_id"].to_numpy(str), groups.to_numpy(str), scores)
-
-
-def _shares(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Metric -> each note's share in it, in [%], of the metrics whose columns are there."""
-    columns = {name: f"published_{name}" for name in ("pitch", "instrument", "acc", "pm")}
-    columns[HONEST_ACC.name] = "honest_acc"
-    shares = {
-        name: 100.0 * pd.to_numeric(table[column], errors="coerce")
-        for name, column in columns.items()
-        if column in table
-    }
-    if {"pitch", "instrument"} <= shares.keys():
-        shares["combine"] = (shares["instrument"] + 100 - shares["pitch"]) / 2
-    return shares
-
-
 def compare(row: RowScores, rival: RowScores, metric: Metric) -> Comparison:
     """Test whether a row is better or worse than another in a metric.
 
@@ -206,19 +104,33 @@ def compare(row: RowScores, rival: RowScores, metric: Metric) -> Comparison:
     blank = replace(blank, seeds=(len(seeds[0]), len(seeds[1])))
     if not all(seeds):
         return replace(blank, remark=f"{row_label(row.row)} and {row_label(rival.row)} have no fold in common")
-    if missing := [row_label(of.row) for of in (row, rival) if not _has(of, metric)]:
+    if missing := [row_label(of.row) for of in (row, rival) if not has(of, metric)]:
         return replace(blank, remark=f"{metric.label} is not there for {' and '.join(missing)}")
-    means = [
-        np.array([[of.scores[seed, fold].get(metric.name, np.nan) for fold in folds] for seed in found]).mean(axis=1)
+    runs = [
+        np.array([[of.scores[seed, fold].get(metric.name, np.nan) for fold in folds] for seed in found])
         for of, found in zip((row, rival), seeds, strict=True)
     ]
-    blank = replace(blank, means=(float(means[0].mean()), float(means[1].mean())))
-    if not all(np.isfinite(of).all() for of in means):
+    blank = replace(blank, means=(float(runs[0].mean()), float(runs[1].mean())))
+    if not all(np.isfinite(of).all() for of in runs):
         return replace(blank, remark=f"a score of {metric.label} is not finite")
-    if min(blank.seeds) < 2:
-        return replace(blank, effect=blank.means[0] - blank.means[1], remark="one seed has no spread")
+    blank = replace(blank, effect=blank.means[0] - blank.means[1])
+    if min(blank.seeds) < FEWEST_SEEDS:
+        return replace(
+            blank, remark=f"{min(blank.seeds)} seed(s) are too few for a verdict; {FEWEST_SEEDS} a row are needed"
+        )
+    if metric.unit == PERCENT and (nameless := [row_label(of.row) for of in (row, rival) if _nameless(of)]):
+        return replace(
+            blank,
+            remark=f"the notes of {' and '.join(nameless)} have no group (the recording, file or take that they come "
+            "from): fill the note table's column group and train again",
+        )
     shares, remark = _joint_notes(row, rival, seeds, folds, metric)
-    return _tested(replace(blank, remark=remark), means, shares)
+    return _tested(replace(blank, remark=remark), runs, shares)
+
+
+def _nameless(row: RowScores) -> bool:
+    """Whether some notes of the row have no recording's name."""
+    return any((notes.groups == "").any() for notes in row.notes.values())
 
 
 def _seeds(row: RowScores, folds: list[int]) -> list[int]:
@@ -227,7 +139,7 @@ def _seeds(row: RowScores, folds: list[int]) -> list[int]:
     return [seed for seed in every if folds and all((seed, fold) in row.scores for fold in folds)]
 
 
-def _has(row: RowScores, metric: Metric) -> bool:
+def has(row: RowScores, metric: Metric) -> bool:
     """Whether any cell of the row was measured in this metric."""
     return any(np.isfinite(scores.get(metric.name, np.nan)) for scores in row.scores.values())
 
@@ -239,7 +151,7 @@ class Shares:
     Attributes:
         row: (n, N) share of each note in [%], a line a seed.
         rival: (m, N) the same of the rival.
-        groups: (N,) the group of each note, counted from 0.
+        groups: (N,) which notes are resampled together, counted from 0.
     """
 
     row: np.ndarray
@@ -266,30 +178,71 @@ def _joint_notes(
     if not all(np.array_equal(ids[0], other) for other in ids[1:]):
         return None, f"{row_label(row.row)} and {row_label(rival.row)} were scored on different notes: seeds alone"
     lines = np.array([np.concatenate([of.notes[at].scores[metric.name] for at in places]) for of, places in cells])
-    groups = np.concatenate([row.notes[place].groups for place in cells[0][1]])
-    numbers = np.unique(groups, return_inverse=True)[1]
-    if numbers.max() == 0:
-        return None, "all notes are of one instrument and pitch: seeds alone"
-    return Shares(lines[: len(seeds[0])], lines[len(seeds[0]) :], numbers), ""
+    kinds, groups = (
+        np.unique(np.concatenate([getattr(row.notes[place], name) for place in cells[0][1]]), return_inverse=True)[1]
+        for name in ("kinds", "groups")
+    )
+    units = min(groups, kinds, key=np.max)
+    if units.max() == 0:
+        return None, "all notes are of one recording, or of one instrument and pitch: seeds alone"
+    return Shares(lines[: len(seeds[0])], lines[len(seeds[0]) :], units), ""
 
 
-def _tested(blank: Comparison, means: list[np.ndarray], shares: Shares | None) -> Comparison:
-    """The comparison with effect, interval and p values, from the mean of each seed and the shares of each note."""
-    effect = float(means[0].mean() - means[1].mean())
+def _tested(blank: Comparison, runs: list[np.ndarray], shares: Shares | None) -> Comparison:
+    """The comparison with interval and p values, from the score of each seed and fold and the shares of each note."""
+    effect, means = blank.effect, [of.mean(axis=1) for of in runs]
     parts = [(float(of.var(ddof=1)) / len(of), len(of) - 1) for of in means]
     if shares is not None:
         parts.append(notes_variance(shares))
     variance = sum(part for part, _ in parts)
-    found = replace(blank, effect=effect, g=hedges_g(*means))
+    found = replace(blank, g=hedges_g(*means))
     if variance <= 0:
         return replace(found, remark="no spread: every seed scored the same")
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     error = float(np.sqrt(variance))
     reach = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    above, below = (float(stats.t.sf(sign * effect / error, freedom)) for sign in (1, -1))
+    by_t = (float(stats.t.sf(sign * effect / error, freedom)) for sign in (1, -1))
+    above, below = (
+        max(p, exchanged) if exchanged > LEVEL / 2 else p for p, exchanged in zip(by_t, exchange(*runs), strict=True)
+    )
     better, worse = (above, below) if blank.metric.better == "max" else (below, above)
     notes = 0 if shares is None else len(shares.groups)
     return replace(found, low=effect - reach, high=effect + reach, p_better=better, p_worse=worse, notes=notes)
+
+
+def exchange(row: np.ndarray, rival: np.ndarray) -> tuple[float, float]:
+    """Permutation test of two rows whose runs are exchanged within each fold; whatever the shape of their spread.
+
+    Args:
+        row: (n, F) one score a seed and fold.
+        rival: (m, F) the same of the rival.
+
+    Returns:
+        one-sided p values of "the row's mean is not above the rival's" and of "not below".
+    """
+    weights, together = _arrangements(len(row), len(rival)), np.concatenate([row, rival])
+    differences = weights @ together  # (arrangements, folds)
+    rng = np.random.default_rng(0)
+    if row.shape[1] > 1:  # each fold is exchanged by itself
+        drawn = rng.integers(0, len(weights), (MOST_ARRANGEMENTS, row.shape[1]))
+        differences = np.concatenate([differences[:1], np.take_along_axis(differences, drawn, axis=0)])
+    parted = differences.mean(axis=1)
+    slack = 1e-9 * np.abs(together).max()
+    return float(np.mean(parted >= parted[0] - slack)), float(np.mean(parted <= parted[0] + slack))
+
+
+@lru_cache
+def _arrangements(n: int, m: int) -> np.ndarray:
+    """(A, n + m) weights whose product with the scores is a difference of means; the first are those as they are."""
+    if comb(n + m, n) <= MOST_ARRANGEMENTS:
+        chosen = np.zeros((comb(n + m, n), n + m), dtype=bool)
+        for line, own in zip(chosen, combinations(range(n + m), n), strict=True):
+            line[list(own)] = True
+    else:
+        first = np.arange(n + m) < n
+        drawn = np.random.default_rng(0).permuted(np.tile(first, (MOST_ARRANGEMENTS, 1)), axis=1)
+        chosen = np.concatenate([first[None], drawn])
+    return np.where(chosen, 1 / n, -1 / m)
 
 
 def notes_variance(shares: Shares) -> tuple[float, int]:

@@ -17,8 +17,8 @@ from experiments.reporting.cells import published_scores, read_cells, selected, 
 from experiments.reporting.claims import judge
 from experiments.reporting.claims_text import brief_lines
 from experiments.reporting.columns import HONEST_GENERATION, HONEST_METRICS, PUBLISHED_METRICS, Spreads
-from experiments.reporting.grid_files import grid_folder, rewrite
-from experiments.reporting.statistics import grid_rows, paper_rows
+from experiments.reporting.grid_files import grid_folders, rewrite
+from experiments.reporting.row_scores import grid_rows, paper_rows
 from experiments.reporting.table import aggregated, table_lines
 
 PICTURES = ("table.png", "curves.png")
@@ -37,13 +37,14 @@ CONFIG_FACTS = (
 )
 
 
-def publish(out: Path) -> None:
+def publish(out: Path, *others: Path) -> None:
     """Put a grid's tables and pictures into its W&B run of job type ``report``; the same folder, the same run.
 
     Nothing happens where W&B is switched off, or no cell is finished.
 
     Args:
         out: the grid's folder, with its tables and pictures.
+        others: the folders whose tables are shown with it.
 
     Raises:
         ValueError: see `callbacks.wandb_run.wandb_mode`.
@@ -63,11 +64,12 @@ def publish(out: Path) -> None:
     honest = spreads(selected(cells, "honest", "best"), (*HONEST_METRICS, *HONEST_GENERATION))
     last = spreads(selected(cells, "published", "last"), PUBLISHED_METRICS)
     paper = spreads(published_scores(), PUBLISHED_METRICS)
+    rows = [grid_rows(folder, read_cells(folder)) for folder in (out, *others)]
     tables = {
         "table/published": table_lines(PUBLISHED_METRICS, {"here": here, "paper": paper}),
         "table/honest": table_lines((*HONEST_METRICS, *HONEST_GENERATION), {"here": honest}),
         "table/last_epoch": table_lines(PUBLISHED_METRICS, {"here": last}),
-        "table/claims": brief_lines(judge(paper_rows(), grid_rows(out, cells))),
+        "table/claims": brief_lines(judge(paper_rows(), rows)[0]),
     }
     logged: dict[str, Any] = {name: wandb.Table(dataframe=_frame(lines)) for name, lines in tables.items()}
     logged["table/values"] = wandb.Table(dataframe=aggregated(cells))
@@ -107,13 +109,15 @@ def _means(found: Spreads, protocol: str) -> dict[str, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write a grid's table and pictures again, and put them into W&B."""
-    out = grid_folder("report", main.__doc__, argv)
+    """Write grids' tables and pictures again, and put them into W&B; several folders' claims are corrected together."""
+    folders = grid_folders("report", main.__doc__, argv)
     try:
-        rewrite(out)
-        publish(out)
+        rewrite(*folders)
+        for out in folders:
+            publish(out, *(other for other in folders if other != out))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"report: {', '.join(str(out / name) for name in FILES if (out / name).exists())}")
+    shown = [str(out / name) for out in folders for name in FILES if (out / name).exists()]
+    print(f"report: {', '.join(shown)}")
     return 0

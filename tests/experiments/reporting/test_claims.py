@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,27 +13,16 @@ from scipy import stats
 from experiments.reporting import claims, claims_text
 from experiments.reporting.cell_files import PUBLISHED_ROWS
 from experiments.reporting.cells import read_cells
-from experiments.reporting.claims import AllOf, AnyOf, Better, Claim, Judged, judge, poster_claims, verdicts
+from experiments.reporting.claims import AllOf, AnyOf, Better, Claim, Verdict, judge, poster_claims, verdicts
 from experiments.reporting.columns import PUBLISHED_METRICS
 from experiments.reporting.grid_files import write_tables
-from experiments.reporting.statistics import (
-    HONEST_ACC,
-    NO_FOLD,
-    Comparison,
-    Notes,
-    RowScores,
-    Shares,
-    compare,
-    grid_rows,
-    hedges_g,
-    holm,
-    notes_variance,
-    paper_rows,
-    read_notes,
-)
+from experiments.reporting.rejection_rates import World, rejection_rates
+from experiments.reporting.row_scores import HONEST_ACC, NO_FOLD, Notes, RowScores, grid_rows, paper_rows, read_notes
+from experiments.reporting.statistics import Comparison, Shares, compare, exchange, hedges_g, holm, notes_variance
 
 CDS, PITCH, ACC = (claims.BY_NAME[name] for name in ("cds", "pitch", "acc"))
 ALONE = ("published_acc", "published_pm", "published_pitch", "published_instrument", "honest_acc")
+ALONE += ("honest_pitch", "honest_instrument")
 
 
 def row_of(name: str, values: np.ndarray, metric: str = "cds") -> RowScores:
@@ -52,7 +41,7 @@ def noted(name: str, outcomes: np.ndarray, groups: np.ndarray | None = None, met
     row = row_of(name, 100 * outcomes.mean(axis=1), metric)
     ids = np.array([f"note {i:04d}" for i in range(outcomes.shape[1])])
     groups = ids if groups is None else groups
-    notes = {(seed, NO_FOLD): Notes(ids, groups, {metric: 100 * line}) for seed, line in enumerate(outcomes)}
+    notes = {(seed, NO_FOLD): Notes(ids, ids, groups, {metric: 100 * line}) for seed, line in enumerate(outcomes)}
     return replace(row, notes=notes)
 
 
@@ -67,10 +56,15 @@ def rejected(p_values: list[float]) -> float:
     return float(np.mean(np.array(p_values) < 0.05))
 
 
+def verdicts_of(family: Sequence[Claim], rows: Mapping[str, RowScores]) -> list[Verdict]:
+    """The verdicts of a family on one table."""
+    return verdicts([(family, rows)])[0]
+
+
 # Single comparisons, against outside references
 
 
-@pytest.mark.parametrize(("n", "m"), [(5, 5), (5, 3), (2, 4)])
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (5, 8), (6, 5)])
 def test_seeds_alone_are_welchs_test(n: int, m: int) -> None:
     rng = np.random.default_rng(n + m)
     first, second = rng.normal(12, 2, n), rng.normal(9, 1, m)
@@ -82,7 +76,7 @@ def test_seeds_alone_are_welchs_test(n: int, m: int) -> None:
     assert found.p_better == pytest.approx(
         stats.ttest_ind(first, second, equal_var=False, alternative="greater").pvalue
     )
-    assert found.p_better + found.p_worse == pytest.approx(1)
+    assert found.p_better + found.p_worse >= 1 - 1e-9, "an exchange of runs may enlarge either"
     assert (found.effect, found.seeds, found.notes) == (pytest.approx(first.mean() - second.mean()), (n, m), 0)
 
 
@@ -90,6 +84,38 @@ def test_the_better_side_is_the_metrics() -> None:
     low, high = np.array([1.0, 1.2, 0.9, 1.1, 1.0]), np.array([5.0, 5.2, 4.9, 5.1, 5.0])
     assert compare(row_of("b", low, "pitch"), row_of("m0", high, "pitch"), PITCH).p_better < 1e-6
     assert compare(row_of("b", low), row_of("m0", high), CDS).p_worse < 1e-6
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (4, 6)])
+def test_exchanging_runs_is_scipys_permutation_test(n: int, m: int) -> None:
+    rng = np.random.default_rng(n)
+    row, rival = rng.normal(1, 1, n), rng.normal(0, 1, m)
+    for found, side in zip(exchange(row[:, None], rival[:, None]), ("greater", "less"), strict=True):
+        expected = stats.permutation_test(
+            (row, rival), lambda x, y: x.mean() - y.mean(), alternative=side, n_resamples=np.inf
+        )
+        assert found == pytest.approx(expected.pvalue)
+
+
+def test_runs_are_exchanged_within_each_fold() -> None:
+    """Folds that differ in hardness do not hide a difference, and 252 arrangements of each fold make many."""
+    fold = np.array([[0.0, 50.0, 90.0]])
+    rng = np.random.default_rng(0)
+    row, rival = (fold + up + rng.normal(0, 0.5, (5, 3)) for up in (1.5, 0))
+    above, below = exchange(row, rival)
+    assert above < 1 / 252
+    assert below > 0.99
+    many = exchange(np.repeat(row, 3, axis=0), np.repeat(rival, 3, axis=0))
+    assert many[0] <= above
+
+
+def test_good_and_bad_seeds_are_exchanged() -> None:
+    """Student's t alone would call a row without a bad seed better than one with two of five."""
+    good = np.full(5, 99.0)
+    found = compare(row_of("m7", good), row_of("b", np.where(np.arange(5) < 2, 70, good)), CDS)
+    assert found.p == pytest.approx(
+        2 * 56 / 252
+    )  # both bad seeds fall to the rival in C(8, 5) of C(10, 5) arrangements
 
 
 def test_hedges_g_by_hand() -> None:
@@ -169,6 +195,43 @@ def test_false_positives_of_seeds_and_notes(seed_spread: float) -> None:
         assert rejected(seeds_only) > 0.1, "seeds alone take these notes for all notes"
 
 
+@pytest.mark.parametrize("folds", [1, 2])
+def test_notes_of_one_recording_are_one_unit(folds: int) -> None:
+    """Rows that differ on single recordings: resampled by note, they would be told apart too often."""
+    world = World("w", folds=folds, recordings=24 * folds, seed_spread=0.1, notes=8)
+    rates = rejection_rates(world, 300)
+    assert rates["recording"][0] < 0.08
+    assert rates["note"][0] > 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bad_seeds", [0.0, 0.3])
+def test_a_true_null_is_rejected_at_the_nominal_rate(bad_seeds: float) -> None:
+    rates = rejection_rates(World("w", folds=5, bad_seeds=bad_seeds), 4_000)
+    assert rates["recording"][0] < 0.06
+    assert rates["recording"][1] < 0.003
+
+
+def test_notes_without_a_recording_are_no_evidence() -> None:
+    rng = np.random.default_rng(1)
+    first, second = (noted(name, drawn(rng, np.zeros(60), 5, 0.1, 0.8), np.full(60, "")) for name in ("m7", "b"))
+    found = compare(first, second, ACC)
+    assert not found.tested
+    assert "the notes of m7 and b have no group" in found.remark
+
+
+def test_the_coarser_unit_is_resampled() -> None:
+    """Copies of a pitch are one unit though each is a file of its own."""
+    rng = np.random.default_rng(2)
+    rows = [noted(name, drawn(rng, np.zeros(60), 5, 0.1, 0.8)) for name in ("m7", "b")]
+    fine = compare(rows[0], rows[1], ACC)
+    pitch = np.array([f"flute {i // 10}" for i in range(60)])
+    coarse = [replace(r, notes={at: replace(of, kinds=pitch) for at, of in r.notes.items()}) for r in rows]
+    named = [replace(r, notes={at: replace(of, groups=pitch) for at, of in r.notes.items()}) for r in rows]
+    assert compare(*coarse, ACC) == compare(*named, ACC)
+    assert compare(*coarse, ACC).p != fine.p
+
+
 def test_a_real_difference_is_found() -> None:
     rng = np.random.default_rng(4)
     found = []
@@ -186,7 +249,7 @@ def test_false_verdicts_of_a_whole_family() -> None:
     for _ in range(100):
         names = [metric.name for metric in PUBLISHED_METRICS]
         rows = {row: measured(row, {name: rng.normal(10, 1, 5) for name in names}) for row in PUBLISHED_ROWS}
-        wrong += any(verdict.word in (claims.HOLDS, claims.FAILS) for verdict in verdicts(poster_claims(), rows))
+        wrong += any(verdict.word in (claims.HOLDS, claims.FAILS) for verdict in verdicts([(poster_claims(), rows)])[0])
     assert wrong <= 9, "5 of 100, and less than two deviations more"
 
 
@@ -228,21 +291,21 @@ def distinct_rows(order: dict[str, float]) -> dict[str, RowScores]:
 
 def test_the_three_verdicts_of_an_ordering() -> None:
     claim = [next(claim for claim in poster_claims() if claim.text.startswith("CDS"))]
-    [holds] = verdicts(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10, "sharp": 5}))
+    [holds] = verdicts_of(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10, "sharp": 5}))
     assert (holds.word, holds.in_means) == (claims.HOLDS, True)
-    [fails] = verdicts(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10, "sharp": 15}))
+    [fails] = verdicts_of(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10, "sharp": 15}))
     assert (fails.word, fails.in_means, fails.decisive.row) == (claims.FAILS, False, "m0")
-    [open_] = verdicts(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10, "sharp": 9.99}))
+    [open_] = verdicts_of(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10, "sharp": 9.99}))
     assert (open_.headline, open_.in_means, open_.decisive.row) == ("undecided at n = 5", True, "m0")
 
 
 def test_a_missing_row_speaks_neither_for_nor_against() -> None:
     claim = [next(claim for claim in poster_claims() if claim.text.startswith("CDS"))]
-    [part] = verdicts(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10}))
+    [part] = verdicts_of(claim, distinct_rows({"b": 30, "m6": 20, "m0": 10}))
     assert part.word == claims.UNDECIDED
-    [wrong] = verdicts(claim, distinct_rows({"b": 10, "m6": 20, "m0": 30}))
+    [wrong] = verdicts_of(claim, distinct_rows({"b": 10, "m6": 20, "m0": 30}))
     assert wrong.word == claims.FAILS, "two of the pairs are the other way round, whatever # is"
-    [none] = verdicts(claim, distinct_rows({"b": 10, "m5": 20}))
+    [none] = verdicts_of(claim, distinct_rows({"b": 10, "m5": 20}))
     assert none.word == claims.UNTESTED
 
 
@@ -251,10 +314,29 @@ def test_holm_counts_the_tested_claims_alone() -> None:
     rows = {"m6": row_of("m6", rng.normal(12, 1, 5)), "m5": row_of("m5", rng.normal(10, 1, 5))}
     one = Claim("one", Better("m6", "m5", "cds"))
     none = Claim("none", Better("m4", "m5", "cds"))
-    alone, absent = verdicts([one, none], rows)
+    alone, absent = verdicts_of([one, none], rows)
     assert alone.p_holm == pytest.approx(alone.p)
     assert np.isnan(absent.p_holm)
-    assert verdicts([one, replace(one, text="again")], rows)[0].p_holm == pytest.approx(min(1, 2 * alone.p))
+    assert verdicts_of([one, replace(one, text="again")], rows)[0].p_holm == pytest.approx(min(1, 2 * alone.p))
+
+
+def test_holm_counts_the_claims_of_all_tables() -> None:
+    rng = np.random.default_rng(6)
+    rows = {"m6": row_of("m6", rng.normal(12, 1, 5)), "m5": row_of("m5", rng.normal(10, 1, 5))}
+    one = Claim("one", Better("m6", "m5", "cds"))
+    [[alone]] = verdicts([([one], rows)])
+    [[first], [second], []] = verdicts([([one], rows), ([one], rows), ([], {})])
+    assert first.p_holm == second.p_holm == pytest.approx(min(1, 2 * alone.p))
+
+
+def test_our_rows_are_held_against_the_strongest_rival() -> None:
+    rows = distinct_rows({"m7": 40, "b": 30, "b_two_stage": 38, "m6": 20, "sharp": 60})
+    supervised, label_free = verdicts_of(claims.our_claims(rows), rows)
+    assert supervised.claim.about == "m7 against every supervised row (b, b_two_stage)"
+    assert (supervised.word, supervised.decisive.rival) == (claims.HOLDS, "b_two_stage")
+    assert (label_free.word, label_free.decisive.rival) == (claims.HOLDS, "m6")
+    worse = rows | distinct_rows({"b_cosine": 50})
+    assert verdicts_of(claims.our_claims(worse), worse)[0].word == claims.FAILS
 
 
 def test_no_loss_improves_everything_needs_each_to_be_worse_somewhere() -> None:
@@ -272,9 +354,9 @@ def test_no_loss_improves_everything_needs_each_to_be_worse_somewhere() -> None:
             found[name] = measured(name, better)
         return found
 
-    [holds] = verdicts([claim], rows({"m1": "cds", "m2": "pitch", "m3": "acc", "m4": "fid_rand"}))
+    [holds] = verdicts_of([claim], rows({"m1": "cds", "m2": "pitch", "m3": "acc", "m4": "fid_rand"}))
     assert holds.word == claims.HOLDS
-    [fails] = verdicts([claim], rows({"m1": "cds", "m2": None, "m3": "acc", "m4": "fid_rand"}))
+    [fails] = verdicts_of([claim], rows({"m1": "cds", "m2": None, "m3": "acc", "m4": "fid_rand"}))
     assert fails.word == claims.FAILS
     assert fails.decisive.rival == "m2"
 
@@ -285,7 +367,7 @@ def test_no_loss_improves_everything_needs_each_to_be_worse_somewhere() -> None:
 def test_the_published_seeds() -> None:
     paper = paper_rows()
     assert set(paper) == set(PUBLISHED_ROWS)
-    found = verdicts(poster_claims(), paper)
+    found = verdicts_of(poster_claims(), paper)
     scores = {row: [cell["pitch"] for cell in of.scores.values()] for row, of in paper.items()}
     shifting = next(v for v in found if "Pitch shifting" in v.claim.text)
     assert shifting.in_means
@@ -297,10 +379,14 @@ def test_the_published_seeds() -> None:
 
 @pytest.mark.parametrize(
     ("values", "remark"),
-    [([3.0], "one seed has no spread"), ([3.0, 3.0], "no spread"), ([3.0, float("nan")], "not finite")],
+    [
+        ([3.0] * 4, "4 seed(s) are too few for a verdict"),
+        ([3.0] * 5, "no spread"),
+        ([3.0, float("nan")], "not finite"),
+    ],
 )
 def test_what_cannot_be_tested(values: list[float], remark: str) -> None:
-    found = compare(row_of("m6", np.array(values)), row_of("m5", np.array([2.0, 2.0])), CDS)
+    found = compare(row_of("m6", np.array(values)), row_of("m5", np.full(5, 2.0)), CDS)
     assert not found.tested
     assert found.p == 1
     assert remark in found.remark
@@ -318,7 +404,11 @@ def write_cell(out: Path, row: str, seed: int, outcomes: pd.DataFrame | None, fo
     published = {name: score[name] for name in ("acc", "pm", "pitch", "instrument")}
     published |= {"combine": (score["instrument"] + 100 - score["pitch"]) / 2, "cds": 10 + rng.normal()}
     published |= {"fid_recon": 20 + rng.normal(), "fid_rand": 30 + rng.normal()}
-    scored = {"epoch": 3, "published": published, "honest": {"acc": score["honest_acc"]}}
+    scored = {
+        "epoch": 3,
+        "published": published,
+        "honest": {n.removeprefix("honest_"): score[n] for n in ALONE if n.startswith("honest_")},
+    }
     facts = {"row": row, "seed": seed, "data": "notes", "data_hash": "abc", "machine": "m", "precision": "32"}
     facts |= {"epochs": 4, "wall_s": 1.0} | ({} if fold is None else {"fold": fold})
     folder = out / row / (f"seed_{seed}" if fold is None else f"seed_{seed}_fold_{fold}")
@@ -331,7 +421,8 @@ def write_cell(out: Path, row: str, seed: int, outcomes: pd.DataFrame | None, fo
 
 def note_table(rng: np.random.Generator, right: float, first: int = 0, notes: int = 120) -> pd.DataFrame:
     """Outcomes of single notes; pitch is found in z as seldom as the category is wrong."""
-    about = {"note_id": [f"n{first + i}" for i in range(notes)], "instrument": "Flute", "category": 1}
+    ids = [f"n{first + i}" for i in range(notes)]
+    about = {"note_id": ids, "group": ids, "instrument": "Flute", "category": 1}
     columns = {name: (rng.random(notes) < (1 - right if "pitch" in name else right)).astype(int) for name in ALONE}
     midi = [60 + (first + i) % 40 for i in range(notes)]
     return pd.DataFrame({**about, "midi": midi, **columns}).sample(frac=1, random_state=int(100 * right))
@@ -353,14 +444,14 @@ def test_claims_stand_beside_the_table(whole_grid: Path) -> None:
     text = (whole_grid / "claims.md").read_text()
     start = text.split("## The poster's claims")[0]
     assert "- The poster's claims, on the paper's own five seeds: 1 holds, 8 are undecided." in start
-    better = "Pitch, Instrument, Combine, ACC, PM, honest ACC"
-    for rival in ("b", "b_cosine", "M6"):
-        assert f"- m7 against {rival}: better in {better.replace('M6', rival)}; undecided in FID_recon" in start
+    better = "Pitch (logistic), Instrument (logistic), honest ACC; undecided in FID_recon"
+    for rivals in ("every supervised row (b, b_cosine)", "every other row without labels (M6)"):
+        assert f"- m7 against {rivals}: better in {better}" in start
     assert "m6_cosine" not in text, "rows that are not there are no claims of ours"
     assert "| 120 | **holds** |" in text
     assert "## Not tested" not in text, "every row is there, with its notes"
     for line in text.splitlines():
-        assert line.count("|") in (0, 4, 12, 13), line
+        assert line.count("|") in (0, 4, 11, 13), line
     table = (whole_grid / "table.md").read_text()
     assert all(line in table for line in start.splitlines() if line.startswith("- m7 against"))
 
@@ -371,14 +462,14 @@ def test_csv_holds_every_claim_and_comparison(whole_grid: Path) -> None:
     assert whole.groupby(["family", "source"]).size().to_dict() == {
         ("poster", "paper"): 9,
         ("poster", "here"): 9,
-        ("ours", "here"): 27,
+        ("ours", "here"): 12,
     }
     parts = found[found["row"].notna()]
     ours = parts[parts["family"] == "ours"].set_index(["rival", "metric"])
-    assert ours.loc[("b", "acc"), "effect"] == pytest.approx(
-        ours.loc[("b", "acc"), "mean"] - ours.loc[("b", "acc"), "rival_mean"]
+    assert ours.loc[("b", "honest_acc"), "effect"] == pytest.approx(
+        ours.loc[("b", "honest_acc"), "mean"] - ours.loc[("b", "honest_acc"), "rival_mean"]
     )
-    assert ours.loc[("b", "acc"), "notes"] == 120
+    assert ours.loc[("b", "honest_acc"), "notes"] == 120
     assert ours.loc[("b", "cds"), "notes"] == 0
     p = whole[whole["family"] == "ours"]
     assert p["p_holm"].to_numpy() == pytest.approx(holm(p["p"]))
@@ -393,14 +484,14 @@ def test_the_same_cells_make_the_same_claims(whole_grid: Path) -> None:
 def test_folds_are_pooled(tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
     for row, right in (("m7", 0.97), ("b", 0.8)):
-        for seed in range(3):
+        for seed in range(5):
             for fold in range(2):
                 write_cell(tmp_path, row, seed, note_table(rng, right, first=1000 * fold), fold)
-    write_cell(tmp_path, "b", 3, note_table(rng, 0.8), 0)
+    write_cell(tmp_path, "b", 5, note_table(rng, 0.8), 0)
     rows = grid_rows(tmp_path, read_cells(tmp_path))
     found = compare(rows["m7"], rows["b"], HONEST_ACC)
-    assert (found.seeds, found.notes, found.remark) == ((3, 3), 240, ""), "b's fourth seed lacks a fold"
-    folded = [pd.read_csv(tmp_path / f"m7/seed_{s}_fold_{f}/notes.csv")["honest_acc"] for s in range(3) for f in (0, 1)]
+    assert (found.seeds, found.notes, found.remark) == ((5, 5), 240, ""), "b's sixth seed lacks a fold"
+    folded = [pd.read_csv(tmp_path / f"m7/seed_{s}_fold_{f}/notes.csv")["honest_acc"] for s in range(5) for f in (0, 1)]
     assert found.means[0] == pytest.approx(100 * pd.concat(folded).mean())
 
 
@@ -408,7 +499,7 @@ def test_folds_are_pooled(tmp_path: Path) -> None:
 def test_notes_that_cannot_be_used_leave_the_seeds(tmp_path: Path, damage: str) -> None:
     rng = np.random.default_rng(9)
     for row, right in (("m7", 0.97), ("b", 0.8)):
-        for seed in range(3):
+        for seed in range(5):
             write_cell(tmp_path, row, seed, note_table(rng, right))
     file = tmp_path / "b/seed_1/notes.csv"
     notes = pd.read_csv(file)
@@ -444,7 +535,7 @@ def test_notes_are_in_the_order_of_their_ids(tmp_path: Path) -> None:
 
 
 def test_an_empty_grid_still_tests_the_paper() -> None:
-    found: Judged = judge(paper_rows(), {})
+    [found] = judge(paper_rows(), [{}])
     text = claims_text.render(found, ["No cell is finished yet."])
     assert "on the cells here: 9 are not tested" in text
     assert "no finished cell of b, #, M0, M1, M2, M3, M4, M5, M6" in text
