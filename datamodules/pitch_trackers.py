@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import librosa
 import numpy as np
@@ -17,7 +17,7 @@ from rich.progress import track
 from datamodules.atomic_files import replacing
 from datamodules.waveforms import Waveforms
 
-Estimator = Literal["pesto", "pyin"]
+Estimator = Literal["pesto", "pyin", "yin"]
 Heard = NDArray[np.float32]
 
 NOTES_AT_ONCE = 64
@@ -37,8 +37,8 @@ def heard_pitches(waveforms: Waveforms, estimator: Estimator, instant: int, cach
     Args:
         waveforms: the notes.
         estimator: ``pesto`` (Riou et al., "PESTO: Pitch Estimation with Self-supervised Transposition-equivariant
-            Objective", ISMIR 2023; with the weights that its package ships) or ``pyin`` (Mauch and Dixon, ICASSP 2014;
-            librosa's).
+            Objective", ISMIR 2023; with the weights that its package ships), ``pyin`` (Mauch and Dixon, ICASSP 2014;
+            librosa's) or ``yin`` (see :func:`yin`).
         instant: the sample at which a note is heard.
         cache_dir: where results are kept.
 
@@ -74,6 +74,8 @@ def _estimator(name: Estimator, rate: int, instant: int) -> tuple[Callable[[NDAr
     """What hears the pitch at an instant of sounds (B, T), and its version."""
     if name == "pyin":
         return lambda sounds: _pyin(sounds, rate, instant), metadata.version("librosa")
+    if name == "yin":
+        return lambda sounds: yin(sounds, rate, instant), metadata.version("librosa")
     try:
         version = metadata.version("pesto-pitch")
     except metadata.PackageNotFoundError as error:
@@ -121,5 +123,20 @@ def pyin_course(
         hop_length=hop,
         resolution=resolution,
     )
+    heard: Heard = librosa.hz_to_midi(hz)
+    return heard
+
+
+def yin(sounds: NDArray[Any], rate: int, instant: int) -> Heard:
+    """The MIDI pitch, (N,), that YIN finds in one window of sounds (N, T), around the instant, a sample.
+
+    Source:
+        de Cheveigné and Kawahara, "YIN, a fundamental frequency estimator for speech and music", JASA 2002; librosa's.
+    """
+    first = instant - LONGEST_WINDOW // 2
+    padded = np.pad(sounds, ((0, 0), (max(0, -first), LONGEST_WINDOW)))
+    windows = padded[:, max(0, first) : max(0, first) + LONGEST_WINDOW]
+    lowest, highest = PYIN_HZ
+    hz = librosa.yin(windows, fmin=lowest, fmax=highest, sr=rate, frame_length=LONGEST_WINDOW, center=False)[:, 0]
     heard: Heard = librosa.hz_to_midi(hz)
     return heard

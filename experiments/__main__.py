@@ -69,6 +69,13 @@ COMMANDS = {
         "a W&B run of job type report",
         "experiments.reporting.wandb_report:main",
     ),
+    "baselines": Command(
+        "table",
+        "add the nearest note, YIN and pYIN to the tables of finished grids",
+        "runs/table",
+        "each grid's folder: nearest_note/, yin_tracker/, pyin_tracker/, and the table again",
+        "experiments.baselines:main",
+    ),
     "rejection-rates": Command(
         "table",
         "simulate how often the claims' test finds a difference where there is none",

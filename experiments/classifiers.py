@@ -27,6 +27,8 @@ from experiments.run import Run
 from lightning_modules.note_classifier import NoteClassifier
 
 LABELS = ("pitch", "instrument")
+ROWS = tuple(f"classifier_{label}" for label in LABELS)
+"""Classifiers that judge others; one of another name is a row of the table itself."""
 
 OF_THE_DATA = (
     *("name", "source", "root", "corrections", "waveforms", "mel", "split"),

@@ -236,11 +236,14 @@ class PitchTimbreCLI(CheckedCLI):
         scoring.write_test(self)
 
     def after_fit(self) -> None:
-        """Score a row at its best checkpoint and its last epoch, and write metrics.json."""
+        """Score a row at its best checkpoint and its last epoch, or a plain classifier, and write metrics.json."""
         scoring.report_early_stopping(self.trainer)
         with one_line_errors():
             if not isinstance(self.model, NoteClassifier):
                 scoring.score_fit(self)
+                return
+            if self.settings.row not in classifiers.ROWS and self.model.label == "pitch":
+                scoring.score_classifier(self)
                 return
             best = read_checkpoint(self.best_checkpoint.best_model_path)
         self.model.load_state_dict(best["state_dict"])

@@ -1,7 +1,8 @@
 """`python -m experiments robustness --runs ...`: how runs read harder sounds of their scored notes.
 
-Nothing is trained but two linear readers of each run's clean training notes: one of the instrument from z (the probe),
-one of pitch and instrument from frames (the judge of swaps). YIN reads the pitch of the same sounds.
+Nothing is trained but linear readers of each run's clean training notes (of the instrument from z, the probe; of pitch
+and instrument from frames, the judges of swaps) and, once, an encoder with instrument labels: the ceiling of the probe.
+YIN reads the pitch of the same sounds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pandas as pd
 import torch
@@ -20,17 +20,17 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.pipeline import Pipeline
 
-from experiments.trained_runs import Sounds, TrainedRun, open_run
+from datamodules.pitch_trackers import yin
+from experiments.labelled_encoder import NAME, LabelledEncoder
+from experiments.trained_runs import Frames, Sounds, TrainedRun, open_run
 from metrics import degradations
 from metrics.category_mapping import mapped_correctly
-from metrics.logistic_probe import fit_probe
+from metrics.latent_probe import linear_reader
 
 READ_S = 1.5
 """Seconds of each note that are read: the latest instant, and the window after it."""
 INSTANTS_S = (0.05, 0.1, 0.5, 1.0)
 SECOND_NOTE_DB = -10.0
-YIN_SAMPLES = 4096
-YIN_MIDI = (21.0, 108.0)
 SEED = 0
 MEASURES = ("pitch", "instrument", "swap_pitch", "swap_instrument")
 HEADER = {
@@ -95,8 +95,8 @@ class Reader:
         latents = run.encode(frames)
         x = frames.x.numpy()
         known = latents.category, torch.from_numpy(midi[training])
-        probe = fit_probe(latents.mu.numpy(), instruments[training])
-        judges = fit_probe(x, midi[training]), fit_probe(x, instruments[training])
+        probe = linear_reader(latents.mu.numpy(), instruments[training])
+        judges = linear_reader(x, midi[training]), linear_reader(x, instruments[training])
         return cls(run, sounds[scored], midi[scored], instruments[scored], known, probe, judges)
 
     def score(self, sounds: Sounds) -> dict[str, float]:
@@ -121,29 +121,53 @@ class Reader:
         return {name: 100 * float(np.mean(each)) for name, each in right.items()}
 
 
+@dataclass(frozen=True)
+class Ceiling:
+    """A code that was learned with instrument labels, and the instrument read from it as from z."""
+
+    encoder: LabelledEncoder
+    probe: Pipeline
+
+    @classmethod
+    def fitted(cls, run: TrainedRun) -> Ceiling:
+        """Learn from the clean training notes of a run."""
+        training = run.data.parts.training
+        instruments = run.data.notes.instrument.to_numpy(str)[training]
+        x = run.frames(run.sounds(READ_S)[training]).x.numpy()
+        encoder = LabelledEncoder.fitted(x, instruments, run.model.n_latent)
+        return cls(encoder, linear_reader(encoder(x), instruments))
+
+    def instrument(self, frames: Frames, instruments: NDArray[np.str_]) -> float:
+        """Per cent of sounds whose instrument is read right."""
+        read = self.probe.predict(self.encoder(frames.x.numpy())) == instruments
+        return 100 * float(np.mean(read & frames.audible))
+
+
 def yin_accuracy(sounds: Sounds, rate: int, frame_s: float, midi: NDArray[np.int64]) -> float:
-    """Per cent of sounds (N, T) whose pitch YIN rounds to the label, in one frame at the instant of the model's."""
-    first = round(frame_s * rate) - YIN_SAMPLES // 2
-    low, high = (float(librosa.midi_to_hz(pitch)) for pitch in YIN_MIDI)
-    padded = np.pad(sounds, ((0, 0), (max(0, -first), YIN_SAMPLES)))
-    windows = padded[:, max(0, first) : max(0, first) + YIN_SAMPLES]
-    hz = librosa.yin(windows, fmin=low, fmax=high, sr=rate, frame_length=YIN_SAMPLES, center=False)[:, 0]
-    return 100 * float(np.mean(np.round(librosa.hz_to_midi(hz)) == midi))
+    """Per cent of sounds (N, T) whose pitch YIN rounds to the label, in one window at the instant of the model's."""
+    return 100 * float(np.mean(np.round(yin(sounds, rate, round(frame_s * rate))) == midi))
 
 
 def measure(folders: Sequence[Path]) -> pd.DataFrame:
-    """Score every run under every degradation: a row for each, with its four measures and YIN's pitch."""
+    """Score every run under every degradation: a row for each, with its four measures and YIN's pitch.
+
+    On the sounds of the first run, the ceiling of the instrument too.
+    """
     rows = []
     for folder in folders:
         reader = Reader.fitted(open_run(folder))
         run = reader.run
         frame_s = run.maker.centre / run.rate
         rows.append({"run": run.name, "sounds": "real frames (ceiling)", **reader.ceiling()})
+        ceiling = None if len(rows) > 1 else Ceiling.fitted(run)
         ways = degrade(run.rate, frame_s)
         for name, way in track(ways.items(), f"{run.name}: {len(ways)} degradations", console=Console(stderr=True)):
             sounds = way(reader.sounds)
             heard = yin_accuracy(sounds, run.rate, frame_s, reader.midi)
             rows.append({"run": run.name, "sounds": name, **reader.score(sounds), "yin_pitch": heard})
+            if ceiling:
+                found = ceiling.instrument(run.frames(sounds), reader.instruments)
+                rows.append({"run": NAME, "sounds": name, "instrument": found})
     return pd.DataFrame(rows)
 
 
@@ -154,7 +178,7 @@ def to_markdown(scores: pd.DataFrame) -> str:
         table = scores.pivot(index="sounds", columns="run", values=name).reindex(scores.sounds.unique())
         if name == "pitch":
             table["YIN"] = scores.groupby("sounds").yin_pitch.mean()
-        table = table.dropna(how="all").round(1)
+        table = table.dropna(how="all").dropna(axis=1, how="all").round(1)
         lines += ["", f"## {name}: {meaning}", "", f"| sounds | {' | '.join(table.columns)} |"]
         lines += ["|---" * (1 + len(table.columns)) + "|"]
         lines += [f"| {sound} | {' | '.join(f'{value:.1f}' for value in row)} |" for sound, *row in table.itertuples()]

@@ -77,6 +77,29 @@ def score_fit(run: Run) -> None:
     print(f"scores: {run_dir / 'metrics.json'}", flush=True)
 
 
+@torch.no_grad()
+def score_classifier(run: Run) -> None:
+    """Score a plain classifier of the pitch as a row without a decoder: ``metrics.json`` and `NOTES`."""
+    run_dir, data, model = run.settings.run_dir, run.datamodule, run.model.cpu().eval()
+    notes = torch.from_numpy(np.flatnonzero(data.parts.scored))
+    batch = data.pairs(notes, torch.zeros(len(notes), dtype=torch.long))
+    best = read_checkpoint(run.best_checkpoint.best_model_path)
+    weights = {"last": (run.trainer.current_epoch - 1, model.state_dict()), "best": (best["epoch"], best["state_dict"])}
+    scores = {}
+    for name, (epoch, state) in weights.items():
+        model.load_state_dict(state)
+        right = (model.posterior(batch.x).argmax(-1) == batch.pitch).numpy().astype(int)
+        accuracy = 100 * float(right.mean())
+        scores[name] = {"epoch": epoch, "honest": {"acc": accuracy, "acc_abs": accuracy}}
+    table = data.notes.loc[data.parts.scored, ["note_id", "instrument", "midi", "group"]]
+    _write_table(table.assign(honest_acc=right, honest_acc_abs=right), run_dir / NOTES)
+    facts = run.callback(RunRecord).facts(run.trainer)
+    epochs = {"epochs": scores["last"]["epoch"] + 1, "grid_key": os.environ.get(GRID_KEY)}
+    write_json(run_dir / "metrics.json", {**facts, **epochs, **scores})
+    close_wandb(run, {**facts, **epochs, **scores})
+    print(f"scores: {run_dir / 'metrics.json'}", flush=True)
+
+
 def close_wandb(run: Run, content: dict[str, Any]) -> None:
     """End the W&B runs of a fit with its numbers."""
     for logger in run.trainer.loggers:

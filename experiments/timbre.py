@@ -1,4 +1,7 @@
-"""`python -m experiments timbre --runs ...`: whether z is a timbre; beside it MFCCs and an untrained encoder."""
+"""`python -m experiments timbre --runs ...`: whether z is a timbre.
+
+Beside it stand MFCCs, an untrained encoder, and as the ceiling a code that was learned with the instruments' labels.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from scipy.fft import dct
 from scipy.spatial.distance import pdist, squareform
 
 from experiments.human_ratings import Study, read_studies
+from experiments.labelled_encoder import NAME, LabelledEncoder
 from experiments.trained_runs import Frames, Sounds, TrainedRun, open_run
 from metrics.degradations import move_instant
 from metrics.timbre import far_neighbour_agreement, rank_agreement, register_r2, triplet_agreement
@@ -53,6 +57,14 @@ def untrained(run: TrainedRun) -> TrainedRun:
 def coded_by(run: TrainedRun) -> Codes:
     """The mean of q(z|x), (N, L), as a code."""
     return lambda frames: run.encode(frames).mu.double().numpy()
+
+
+def labelled(run: TrainedRun, sounds: Sounds) -> Codes:
+    """A code of the size of z that was learned from the training notes' instruments."""
+    training = run.data.parts.training
+    instruments = run.data.notes.instrument.to_numpy(str)[training]
+    encoder = LabelledEncoder.fitted(run.frames(sounds[training]).x.numpy(), instruments, run.model.n_latent)
+    return lambda frames: encoder(frames.x.numpy())
 
 
 def scores_of(run: TrainedRun, code: Codes, sounds: Sounds, studies: Sequence[Study]) -> dict[str, float]:
@@ -100,7 +112,7 @@ def code_of_file(run: TrainedRun, code: Codes, file: Path) -> NDArray[np.float64
 
 
 def measure(folders: Sequence[Path], ratings: Path | None) -> pd.DataFrame:
-    """Score the codes of every run, and of MFCCs and an untrained encoder on the notes of the first run."""
+    """Score the codes of every run; on the notes of the first also MFCCs, an untrained encoder and the ceiling."""
     studies = read_studies(ratings) if ratings else []
     rows: list[dict[str, Any]] = []
     for folder in track(folders, "runs", console=Console(stderr=True)):
@@ -109,7 +121,7 @@ def measure(folders: Sequence[Path], ratings: Path | None) -> pd.DataFrame:
         codes = {run.name: coded_by(run)}
         if not rows:
             bare = untrained(run)
-            codes = {f"MFCC ({N_MFCC})": mfcc, bare.name: coded_by(bare), **codes}
+            codes = {f"MFCC ({N_MFCC})": mfcc, bare.name: coded_by(bare), NAME: labelled(run, sounds), **codes}
         rows += [{"code": name, **scores_of(run, code, sounds, studies)} for name, code in codes.items()]
     return pd.DataFrame(rows)
 

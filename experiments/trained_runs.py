@@ -138,12 +138,12 @@ def open_run(folder: Path) -> TrainedRun:
     missing = {"scale", "mel", "pitch_low_bands", "waveforms"} - set(model.data_settings)
     if missing:
         raise ValueError(f"{checkpoint}: does not say its {', '.join(sorted(missing))}; train the run again")
-    data = _data_of(settings)
+    data = data_of(settings)
     data.setup()
     return TrainedRun("/".join(folder.resolve().parts[-2:]), model, data)
 
 
-def _data_of(settings: Path) -> NoteData:
+def data_of(settings: Path) -> NoteData:
     """The data module of a run's configuration, without pairs; only sources of this project are built."""
     for module in pkgutil.iter_modules(sources.__path__, f"{sources.__name__}."):
         import_module(module.name)  # a configuration names a source by its class only

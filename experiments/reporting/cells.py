@@ -48,15 +48,16 @@ def published_scores() -> pd.DataFrame:
 
 
 def spreads(scores: pd.DataFrame, metrics: Sequence[Metric]) -> Spreads:
-    """Mean and deviation over seeds of each row and metric that ``scores`` (one row a seed, or seed and fold) holds."""
+    """Mean and deviation over seeds of the rows and metrics that ``scores`` holds: one row a seed, or seed and fold."""
     if scores.empty:
         return {}
     scores = over_folds(scores)
     names = [metric.name for metric in metrics if metric.name in scores]
-    return {
+    found = {
         str(row): {name: Spread.of(cells[name]) for name in names if cells[name].notna().all()}
         for row, cells in scores.groupby("row", sort=False)
     }
+    return {row: of for row, of in found.items() if of}
 
 
 def over_folds(scores: pd.DataFrame) -> pd.DataFrame:

@@ -31,8 +31,8 @@ from experiments.reporting.row_scores import HONEST, MEASURES, RowScores
 from experiments.reporting.statistics import LEVEL, Comparison, compare, has, holm
 
 OUR_ROWS = ("m7",)
-SUPERVISED = ("b", "b_cosine", "b_equivariant", "b_m7_losses", "b_two_stage")
-LABEL_FREE = ("m6", "m6_cosine", "m7_comb", "pesto", "pyin")
+SUPERVISED = ("b", "b_cosine", "b_equivariant", "b_m7_losses", "b_two_stage", "plain_classifier", "nearest_note")
+LABEL_FREE = ("m6", "m6_cosine", "m7_comb", "pesto", "pyin", "yin_tracker", "pyin_tracker")
 OUR_MEASURES = (*HONEST, *(metric for metric in PUBLISHED_METRICS if metric.name in ("fid_recon", "fid_rand", "cds")))
 """What our rows are compared in: nothing that is fitted or chosen on the scored notes."""
 

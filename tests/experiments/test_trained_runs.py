@@ -15,7 +15,7 @@ from datamodules.epoch_sampler import ShiftSettings
 from datamodules.note_pairs import NotePairs
 from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.splits import SplitSettings
-from experiments import robustness, run_measures
+from experiments import labelled_encoder, robustness, run_measures
 from experiments.human_ratings import read_studies
 from experiments.trained_runs import open_run
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -78,11 +78,24 @@ def test_robustness_writes_a_row_for_each_degradation_and_nothing_into_the_run(r
     assert run_measures.robustness(["--runs", str(run), "--out", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "robustness.csv")
     assert {"clean", "pink noise 20 dB", "+40 cents", "frame at 0.05 s", "second note -10 dB"} <= set(table.sounds)
-    degraded = table[table.sounds != "real frames (ceiling)"]
+    ceiling = table[table.run == labelled_encoder.NAME].set_index("sounds").instrument
+    assert ceiling["clean"] > 80
+    assert ceiling.index.tolist() == table[table.run == "m0/seed_0"].sounds.tolist()[1:]
+    degraded = table[(table.sounds != "real frames (ceiling)") & (table.run != labelled_encoder.NAME)]
     assert degraded[list(robustness.MEASURES)].stack().between(0, 100).all()
     assert degraded.yin_pitch[degraded.sounds == "clean"].item() > 80
     assert "| pink noise 10 dB |" in (tmp_path / "robustness.md").read_text()
     assert sorted(run.rglob("*")) == before
+
+
+def test_the_labelled_code_is_the_last_hidden_layer() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 5)), np.arange(60) % 3
+    encoder = labelled_encoder.LabelledEncoder.fitted(x + y[:, None], y, n_latent=4)
+    codes = encoder(x + y[:, None])
+    logits = codes @ encoder.network.coefs_[-1] + encoder.network.intercepts_[-1]
+    assert codes.shape == (60, 4)
+    assert (logits.argmax(1) == encoder.network.predict(encoder.scaler.transform(x + y[:, None]))).all()
 
 
 def ratings_folder(folder: Path) -> Path:
@@ -102,7 +115,8 @@ def test_timbre_compares_codes_with_mfcc_an_untrained_encoder_and_listeners(run:
     ratings = ratings_folder(tmp_path / "ratings")
     assert run_measures.timbre(["--runs", str(run), "--ratings", str(ratings), "--out", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "timbre.csv").set_index("code")
-    assert table.index.tolist() == ["MFCC (30)", "m0/seed_0 untrained", "m0/seed_0"]
+    assert table.index.tolist() == ["MFCC (30)", "m0/seed_0 untrained", labelled_encoder.NAME, "m0/seed_0"]
+    assert table.far_neighbours[labelled_encoder.NAME] > 90
     assert table.human_spearman["MFCC (30)"] > 0.7
     assert table.human_triplets.between(0, 100).all()
     assert (table.register_r2 <= 1).all()

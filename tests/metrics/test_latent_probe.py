@@ -12,8 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from metrics.latent_probe import _epochs, linearly_read, probed_correctly
-from metrics.logistic_probe import fit_probe
+from metrics.latent_probe import _epochs, linear_reader, linearly_read, probed_correctly
 
 Notes = tuple[Tensor, Tensor]
 
@@ -54,7 +53,7 @@ def test_the_honest_probe_is_a_converged_logistic_regression() -> None:
         return value, gradient.ravel()
 
     weight = minimize(loss, np.zeros(54), jac=True, options={"gtol": 1e-8}).x.reshape(9, 6)
-    reader = fit_probe(*fit)
+    reader = linear_reader(*fit)
     z = np.c_[reader[0].transform(scored[0].double().numpy()), np.ones(len(scored[0]))]
     expected = (z @ weight).argmax(1) == scored[1].numpy()
     assert 0.4 < expected.mean() < 0.95
