@@ -83,7 +83,7 @@ def _sounds(data: Any, module: Any, scored: NoteOutputs) -> dict[str, audio.Samp
     ]
 
     def decode(categories: torch.Tensor) -> np.ndarray:
-        c = F.one_hot(categories, module.n_pitches).to(scored.mu)
+        c = F.one_hot(categories, module.n_categories).to(scored.mu)
         z, device = scored.mu[shown], module.device
         return np.asarray(module.decode(z.to(device), c.to(device)).float().cpu())
 

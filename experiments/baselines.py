@@ -67,9 +67,11 @@ def add_rows(out: Path, rows: Sequence[str] = ROWS) -> None:
         of_data.setdefault(str(json.loads(file.read_text())["data_hash"]), []).append(file)
     for data_hash, files in of_data.items():
         data = data_of(files[0].with_name("config.yaml"))
+        if not isinstance(data, NotePairs):
+            raise ValueError(f"{files[0].parent}: its row reads whole notes; give a grid whose rows read frames")
         data.setup()
         if data.data_hash != data_hash:
-            raise ValueError(f"{files[0].parent}: its notes or frames are other ones now; train the grid again")
+            raise ValueError(f"{files[0].parent}: its notes, frames or split are other ones now; train the grid again")
         for row in rows:
             started = time.monotonic()
             heard = midi_of(row, data)

@@ -19,6 +19,7 @@ from callbacks.provenance import git_revision
 from callbacks.run_record import RunRecord
 from callbacks.wandb_run import WandbRun
 from datamodules.atomic_files import replacing, write_json
+from datamodules.note_pairs import NotePairs
 from datamodules.sequence_batch import NoteSequenceBatch
 from experiments.paths import GRID_KEY
 from experiments.run import Run
@@ -81,6 +82,7 @@ def score_fit(run: Run) -> None:
 def score_classifier(run: Run) -> None:
     """Score a plain classifier of the pitch as a row without a decoder: ``metrics.json`` and `NOTES`."""
     run_dir, data, model = run.settings.run_dir, run.datamodule, run.model.cpu().eval()
+    assert isinstance(data, NotePairs), "classifiers read frames"
     notes = torch.from_numpy(np.flatnonzero(data.parts.scored))
     batch = data.pairs(notes, torch.zeros(len(notes), dtype=torch.long))
     best = read_checkpoint(run.best_checkpoint.best_model_path)
