@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import math
 import tomllib
 import warnings
@@ -242,6 +243,7 @@ def write_graph(module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence
     count = torch.export.Dim("n", min=1)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names packages that are not needed
         program = torch.onnx.export(
             module,
             example,

@@ -148,10 +148,12 @@ def _swap(arguments: argparse.Namespace) -> int:
         out = arguments.out / f"{own + 1}_{files[own].stem}_as_{files[other].stem}.wav"
         audio.write(out, samples, rate)
         written.append((out, samples))
-    sounds = [audio.read(file, rate).samples for file in files] + [samples for _, samples in written]
     image = arguments.out / "swap.png"
-    image.write_bytes(picture.spectrograms(sounds, rate))
+    pairs = zip(files, written, strict=True)
+    image.write_bytes(picture.spectrograms([[audio.read(file, rate).samples, made] for file, (_, made) in pairs], rate))
     _report(arguments.json, [out for out, _ in written] + [image])
+    if not arguments.json:
+        print(f"{image.name}: spectrograms up to 8 kHz; left the notes, right each in the other's timbre")
     return 0
 
 

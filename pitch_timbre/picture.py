@@ -9,23 +9,26 @@ import numpy as np
 
 from pitch_timbre.audio import Samples
 
-N_FFT, HOP = 1024, 256
-HEIGHT, GAP = 160, 8
+N_FFT, HOP = 1024, 64
+HEIGHT, GAP = 240, 12
 RANGE_DB = 80.0
 
 
-def spectrograms(sounds: list[Samples], rate: int, highest_hz: float = 8000.0) -> bytes:
-    """Spectrograms of sounds, one below the other, dark for quiet, as the bytes of a grey PNG.
+def spectrograms(rows: list[list[Samples]], rate: int, highest_hz: float = 8000.0) -> bytes:
+    """Spectrograms of sounds in rows of equally many, dark for loud, as the bytes of a grey PNG.
 
     Args:
-        sounds: (T,) each.
+        rows: (T,) each.
         rate: Hz.
         highest_hz: of the upper edge.
     """
-    images = [_spectrogram(sound, round(highest_hz * N_FFT / rate)) for sound in sounds]
-    width = max(image.shape[1] for image in images)
-    rows = [np.pad(image, ((0, GAP), (0, width - image.shape[1])), constant_values=255) for image in images]
-    return _png(np.concatenate(rows))
+    images = [[_spectrogram(sound, round(highest_hz * N_FFT / rate)) for sound in row] for row in rows]
+    width = max(image.shape[1] for row in images for image in row)
+    lines = [
+        np.concatenate([np.pad(im, ((0, GAP), (0, GAP + width - im.shape[1])), constant_values=255) for im in row], 1)
+        for row in images
+    ]
+    return _png(np.concatenate(lines))
 
 
 def _spectrogram(sound: Samples, bins: int) -> np.ndarray:
@@ -34,7 +37,7 @@ def _spectrogram(sound: Samples, bins: int) -> np.ndarray:
     level = 20 * np.log10(np.abs(np.fft.rfft(windows))[:, :bins] + 1e-9)
     grey = np.clip(1 + (level - level.max()) / RANGE_DB, 0, 1).T[::-1]
     rows = np.linspace(0, len(grey) - 1, HEIGHT).astype(int)
-    return np.asarray(255 * grey[rows], dtype=np.uint8)
+    return np.asarray(255 * (1 - grey[rows]), dtype=np.uint8)
 
 
 def _png(grey: np.ndarray) -> bytes:

@@ -61,7 +61,7 @@ def page(notes: list[tuple[Path, Analysis]], rate: int, colour: str = "folder") 
             fill = f"hsl({240 - 240 * ((note.midi or 0) - lowest) / max(1, highest - lowest):.0f} 70% 45%)"
         name = escape(f"{file.parent.name}/{file.name}: {note.note} {note.cents:+.0f} cents", quote=True)
         points.append(
-            f'<circle tabindex="0" role="button" aria-label="{name}" r="7" fill="{fill}" '
+            f'<circle tabindex="-1" role="button" aria-label="{name}" r="7" fill="{fill}" '
             f'cx="{MARGIN + x * (WIDTH - 2 * MARGIN):.1f}" cy="{HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN):.1f}">'
             f"<title>{name}</title></circle>"
         )
@@ -95,22 +95,25 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Map of timbres</title>
 <style>
 body {{ font: 15px system-ui, sans-serif; margin: 1em auto; max-width: {width}px; }}
-svg {{ border: 1px solid #ccc; width: 100%; height: auto; }}
-circle {{ opacity: .8; cursor: pointer; }} circle:hover, circle:focus {{ opacity: 1; stroke: #000; stroke-width: 2; }}
-ul {{ columns: 4; list-style: none; padding: 0; }}
+svg {{ border: 1px solid #ccc; display: block; width: 100%; max-height: calc(100vh - 14em); min-height: 16em; }}
+circle {{ opacity: .8; cursor: pointer; outline: none; }}
+circle:hover, circle:focus {{ opacity: 1; stroke: #000; stroke-width: 3; }}
+ul {{ columns: 6 8em; list-style: none; padding: 0; }}
 li span {{ display: inline-block; width: 1em; height: 1em; margin-right: .4em; }}
 </style></head><body>
 <h1>Map of timbres</h1>
-<p>{count} notes; near ones sound alike, whatever their pitch ({way}). Click, or Tab and Enter, plays one.</p>
+<p>{count} notes; near ones sound alike, whatever their pitch ({way}). Click one to hear it (keys: Tab, arrows, Enter).</p>
+{legend}
 <p id="name" aria-live="polite">&nbsp;</p>
-<svg viewBox="0 0 {width} {height}">
+<svg viewBox="0 0 {width} {height}" role="group" aria-label="Notes by their timbres">
 {points}
 </svg>
-{legend}
 <script>
 const sounds = {sounds};
 const player = new Audio();
-document.querySelectorAll("circle").forEach((point, index) => {{
+const points = document.querySelectorAll("circle");
+points[0].tabIndex = 0;  // one stop for Tab; arrow keys go on from there
+points.forEach((point, index) => {{
   const name = point.getAttribute("aria-label");
   const show = () => {{ document.getElementById("name").textContent = name; }};
   const play = () => {{ show(); player.src = sounds[index]; player.play(); }};
@@ -118,7 +121,10 @@ document.querySelectorAll("circle").forEach((point, index) => {{
   point.addEventListener("focus", show);
   point.addEventListener("click", play);
   point.addEventListener("keydown", (event) => {{
-    if (event.key === "Enter" || event.key === " ") {{ event.preventDefault(); play(); }}
+    const step = {{ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}}[event.key];
+    if (step) points[(index + step + points.length) % points.length].focus();
+    if (event.key === "Enter" || event.key === " ") play();
+    if (step || event.key === "Enter" || event.key === " ") event.preventDefault();
   }});
 }});
 </script>

@@ -88,16 +88,14 @@ def make(model: pt.Model, out: Path) -> list[Row]:
             files = {kind: f"{name}_{kind}.flac" for kind in KINDS}
             for kind, samples in sounds.items():
                 pt.write(out / files[kind], samples, SAMPLE_RATE)
-            errors = [
-                spectrum_error_db(sounds[wanted], sounds[made], SAMPLE_RATE)
-                for wanted, made in (("note", "reconstruction"), ("sampler", "swap"))
-            ]
+            reconstruction_db = spectrum_error_db(sounds["note"], sounds["reconstruction"], SAMPLE_RATE)
+            swap_db = spectrum_error_db(sounds["sampler"], sounds["swap"], SAMPLE_RATE)
             cents = 100 * (pyin_midi(sounds["swap"], SAMPLE_RATE) - own.pitch)
-            rows.append(Row(f"{instrument} {note_name(midi)}", other, files, *errors, cents))
+            rows.append(Row(f"{instrument} {note_name(midi)}", other, files, reconstruction_db, swap_db, cents))
     return rows
 
 
-HEAD = ("note", "timbre of", *KINDS, "dB, reconstruction", "dB, swap", "cents, swap")
+HEAD = ("instrument, pitch", "the other", *KINDS, "dB, recon.", "dB, swap", "cents, swap")
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
@@ -130,8 +128,8 @@ def to_html(rows: Sequence[Row]) -> str:
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>
-body {{ font: 16px/1.4 system-ui, sans-serif; margin: 1.5em auto; max-width: 78em; padding: 0 1em; }}
-div {{ overflow-x: auto; }} table {{ border-collapse: collapse; }} audio {{ width: 11em; display: block; }}
+body {{ font: 16px/1.4 system-ui, sans-serif; margin: 1.5em auto; max-width: 82em; padding: 0 1em; }}
+div {{ overflow-x: auto; }} table {{ border-collapse: collapse; }} audio {{ width: 9em; display: block; }}
 th, td {{ border-bottom: 1px solid #ccc; padding: .4em .6em; text-align: left; }}
 </style></head><body>
 <h1>{title}</h1>

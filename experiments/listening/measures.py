@@ -20,8 +20,15 @@ PYIN_WINDOW, PYIN_HOP = 4096, 512
 
 def mel_power(samples: Samples, rate: int) -> Samples:
     """The mel power (F, T) of a sound, a column each `HOP` samples, in the bands of the model's frames."""
-    settings = {"n_fft": MEL.n_fft, "hop_length": HOP, "n_mels": MEL.n_mels, "fmin": MEL.fmin_hz, "fmax": MEL.fmax_hz}
-    power: Samples = librosa.feature.melspectrogram(y=np.asarray(samples, np.float32), sr=rate, **settings)
+    power: Samples = librosa.feature.melspectrogram(
+        y=np.asarray(samples, np.float32),
+        sr=rate,
+        n_fft=MEL.n_fft,
+        hop_length=HOP,
+        n_mels=MEL.n_mels,
+        fmin=MEL.fmin_hz,
+        fmax=MEL.fmax_hz,
+    )
     return power
 
 
@@ -53,3 +60,12 @@ def pyin(samples: Samples, rate: int) -> tuple[Samples, NDArray[np.bool_], Sampl
         np.asarray(samples, np.float32), fmin=low, fmax=high, sr=rate, frame_length=PYIN_WINDOW, hop_length=PYIN_HOP
     )
     return found
+
+
+def fundamental_midi(samples: Samples, rate: int, near_midi: float) -> float:
+    """The MIDI pitch with its fraction within a semitone of one that is known, by YIN: finer than pYIN's 10 cents."""
+    low, high = librosa.midi_to_hz([near_midi - 1, near_midi + 1])
+    hz = librosa.yin(
+        np.asarray(samples, np.float32), fmin=low, fmax=high, sr=rate, frame_length=PYIN_WINDOW, hop_length=PYIN_HOP
+    )
+    return float(np.median(librosa.hz_to_midi(hz)))

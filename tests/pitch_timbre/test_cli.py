@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from pitch_timbre import picture
 from pitch_timbre.analysis import Analysis
 from pitch_timbre.cli import COMMANDS, main
 from pitch_timbre.model import Model
@@ -181,3 +183,11 @@ def test_imports_nothing_of_the_training() -> None:
     code = "import pitch_timbre.cli, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "lightning", "librosa", "scipy", "pandas", "experiments", "datamodules"} & set(loaded)
+
+
+def test_swap_picture_has_the_notes_beside_their_swaps() -> None:
+    image = picture.spectrograms([[tone(60, 0.5), tone(60, 0.3)], [tone(72, 0.4), tone(72, 0.5)]], RATE)
+    assert image[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", image[16:24])
+    assert height == 2 * (picture.HEIGHT + picture.GAP)
+    assert width == 2 * (1 + (RATE // 2 - picture.N_FFT) // picture.HOP + picture.GAP)

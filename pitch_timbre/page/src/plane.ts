@@ -68,8 +68,9 @@ export class Plane {
 
   private put(node: HTMLElement, place: TimbrePoint): void {
     const { x, y } = this.map.inside(place);
-    node.style.left = `${100 * this.across(x)}%`;
-    node.style.top = `${100 * (1 - this.up(y))}%`;
+    // At an edge the whole mark stays to be seen.
+    node.style.left = `clamp(14px, ${100 * this.across(x)}%, 100% - 14px)`;
+    node.style.top = `clamp(14px, ${100 * (1 - this.up(y))}%, 100% - 14px)`;
   }
 
   private follow(event: PointerEvent): void {

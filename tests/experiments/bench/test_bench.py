@@ -15,7 +15,7 @@ from callbacks.pitch_calibration import PitchCalibration
 from datamodules.atomic_files import write_json
 from datamodules.note_pairs import NotePairs
 from experiments import bench
-from experiments.bench import growth, metrics, pairs, precision, shifted_frames, steps
+from experiments.bench import growth, metrics, pairs, precision, shifted_frames, sound, steps
 from experiments.bench.measure import DisagreementError, Goal, OverLimitError, Spread, bounded, interleaved, ratios
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -153,6 +153,16 @@ def test_the_trainer_and_the_bare_loop_end_with_the_same_weights(tmp_path: Path)
     loop = steps.steps_of("m6", 3, *small, "--data.cache_dir", str(tmp_path), "--classifier_dir", str(tmp_path))
     assert len(loop.bare_s) == len(loop.steps_s) == len(loop.epochs_s) == 3
     assert all(whole > part for whole, part in zip(loop.epochs_s, loop.steps_s, strict=True))
+
+
+def test_the_renderer_is_measured_beside_librosa() -> None:
+    found = sound.measure(quick=True)
+    values = {(figure.way, figure.what): figure.value.median for figure in found.figures}
+    for way in (sound.OURS, sound.LIBROSA):
+        assert 0.5 < values[way, "error against the own mel power, dB"] < 4
+        assert values[way, "fundamental from the note's, cents"] < 30, "a stiff string has no one fundamental"
+        assert values[way, "seconds of sound a core-second"] > 0
+    assert len(found.goals) == 3
 
 
 @pytest.mark.slow

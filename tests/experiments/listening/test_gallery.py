@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.listening import gallery
-from experiments.listening.measures import mel_error_db, mel_power, pyin_midi, spectrum_error_db
+from experiments.listening.measures import fundamental_midi, mel_error_db, mel_power, pyin_midi, spectrum_error_db
 from tests.pitch_timbre.notes import RATE, tone
 
 
@@ -24,6 +24,7 @@ def test_errors_are_in_db() -> None:
 @pytest.mark.parametrize("midi", [33.2, 60.5, 88])
 def test_pitch_by_pyin(midi: float) -> None:
     assert pyin_midi(tone(midi, 0.5), RATE) == pytest.approx(midi, abs=0.1)
+    assert fundamental_midi(tone(midi, 0.5), RATE, midi + 0.4) == pytest.approx(midi, abs=0.03)
     assert np.isnan(pyin_midi(np.zeros(RATE), RATE))
 
 
