@@ -102,7 +102,7 @@ ul {{ columns: 6 8em; list-style: none; padding: 0; }}
 li span {{ display: inline-block; width: 1em; height: 1em; margin-right: .4em; }}
 </style></head><body>
 <h1>Map of timbres</h1>
-<p>{count} notes; near ones sound alike, whatever their pitch ({way}). Click one to hear it (keys: Tab, arrows, Enter).</p>
+<p>{count} notes; near ones sound alike at any pitch ({way}). Click one to hear it (keys: Tab, arrows, Enter).</p>
 {legend}
 <p id="name" aria-live="polite">&nbsp;</p>
 <svg viewBox="0 0 {width} {height}" role="group" aria-label="Notes by their timbres">
