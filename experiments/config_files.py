@@ -207,7 +207,7 @@ def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: Tr
     named = [(name, f"{layer.name}: ") for layer, name in parted if name is not None]
     named += [(value, "") for name, value in others if name == DATA_CLASS and value is not None]
     data = data_module(*named[-1]) if named else DATA_MODULES[0]
-    others = [(name, value) for name, value in others if name != DATA_CLASS]
+    others = [(re.sub(r"^--data\.init_args\.", "--data.", name), value) for name, value in others if name != DATA_CLASS]
     merged: dict[str, Any] = {}
     found = [f"{DATA_CLASS}={data}"] if data != DATA_MODULES[0] and keep("data") else []
     for layer, _ in parted:

@@ -102,10 +102,11 @@ class StrictParser(LightningArgumentParser):
     data_module: str | None = None
 
     def dump(self, *args: Any, **kwargs: Any) -> str:
-        """The configuration as YAML."""
+        """The configuration as YAML; with the targets of links, it is jsonargparse that reads it again."""
         text = super().dump(*args, **kwargs)
-        named = f"data:\n  class_path: {self.data_module}\n"
-        return re.sub(r"^data:\n", named, text, count=1, flags=re.MULTILINE) if self.data_module else text
+        if self.data_module is None or not kwargs.get("skip_link_targets", True):
+            return text
+        return re.sub(r"^data:\n", f"data:\n  class_path: {self.data_module}\n", text, count=1, flags=re.MULTILINE)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
