@@ -46,8 +46,7 @@ class FramewiseVAE(TwoStageVAE, WholeNoteModule):
         timbre, timbre_mask = (x, mask) if other is None or other_mask is None else (other, other_mask)
         parts = (mean_over_frames(each, timbre_mask) for each in self.timbre_encoder(timbre[timbre_mask]))
         mu, logvar = parts
-        logits = torch.zeros(*mask.shape, self.n_categories, device=x.device)
-        logits[mask] = self.pitch_encoder((x if x_pitch is None else x_pitch)[mask])
+        logits = self.frame_logits(x if x_pitch is None else x_pitch, mask)
         level, none = pitch_course.loudness(x), torch.zeros(*mask.shape, 0, device=x.device)
         return NoteLatents(
             mu=mu,

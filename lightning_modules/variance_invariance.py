@@ -136,8 +136,7 @@ class VarianceInvarianceAE(WholeNoteModule):
         """Notes of any length to their latents; see :meth:`WholeNoteModule.encode_notes`."""
         timbre, timbre_mask = (x, mask) if other is None or other_mask is None else (other, other_mask)
         mu, logvar = self.timbre_encoder(timbre, timbre_mask)
-        logits = torch.zeros(*mask.shape, self.n_categories, device=x.device)
-        logits[mask] = self.pitch_encoder((x if x_pitch is None else x_pitch)[mask])
+        logits = self.frame_logits(x if x_pitch is None else x_pitch, mask)
         level, none = pitch_course.loudness(x), torch.zeros(*mask.shape, 0, device=x.device)
         return NoteLatents(
             mu=mu,

@@ -13,6 +13,9 @@ from torch import Tensor
 from lightning_modules import pitch_course
 from lightning_modules.note_module import ObjectiveModule
 
+FRAMES_AT_ONCE = 256
+"""Frames whose pitch is read together: an axis reads 8 MiB of windows of so many, which stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class NoteLatents:
@@ -91,6 +94,12 @@ class WholeNoteModule(ObjectiveModule):
             loudness: (B, T), see :func:`lightning_modules.pitch_course.loudness`.
             v: (B, T, V) courses.
         """
+
+    def frame_logits(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Frames (B, T, F) to the logits of their pitch categories, (B, T, K); 0 where the mask (B, T) has none."""
+        logits = torch.zeros(*mask.shape, self.n_categories, device=x.device)
+        logits[mask] = torch.cat([self.pitch_encoder(part) for part in x[mask].split(FRAMES_AT_ONCE)])
+        return logits
 
     def frame_pitch(self, pitch: Tensor, n_frames: int) -> Tensor:
         """Categories (B,) as one-hot frames (B, T, K), float32; pitches of frames as they are."""

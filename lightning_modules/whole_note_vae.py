@@ -119,9 +119,8 @@ class WholeNoteVAE(LearnsAxis, WholeNoteModule):
         """The latents of the views; the pitch is read at the chosen (B, T) frames only, and is uniform elsewhere."""
         mu, logvar = self.timbre_encoder(views.timbre, views.timbre_mask)
         v_mu, v_logvar = self._course(views, mask)
-        logits = torch.zeros(*chosen.shape, self.n_categories, device=x.device)
         with torch.no_grad():
-            logits[chosen] = self.pitch_encoder(x_pitch[chosen])
+            logits = self.frame_logits(x_pitch, chosen)
         level = pitch_course.loudness(x)
         return NoteLatents(
             mu=mu,
