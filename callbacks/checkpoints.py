@@ -234,9 +234,13 @@ class LastCheckpoint(ModelCheckpoint):
             _begin_next_epoch(checkpoint["loops"]["fit_loop"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Train no further where early stopping had ended the training."""
+        """Train no further where early stopping had ended the training, and know the scores of the last validation."""
         super().on_train_start(trainer, pl_module)
         trainer.should_stop = trainer.should_stop or self._ended
+        for log in _epoch_logs(trainer):  # an epoch that max_steps cuts short is judged by the validation before it
+            for row in log.rows.values():
+                known = {name: torch.tensor(value) for name, value in row.items() if name.startswith("val/")}
+                trainer.callback_metrics.update(known)
 
 
 def _epoch_logs(trainer: L.Trainer) -> list[EpochLog]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import NamedTuple
 
+from experiments.busy import busy
 from experiments.config_files import arranged
 from experiments.exit_codes import EXIT_BAD_INPUT, one_line_errors, stopped_by_signals
 from experiments.known_settings import nearest
@@ -218,7 +219,9 @@ def main(argv: list[str] | None = None) -> int:
     if asks_help:
         print(about(name), flush=True)
     if name not in LIGHTNING:
-        return resolve_name(COMMANDS[name].function)(rest)
+        with busy("loading"):
+            function = resolve_name(COMMANDS[name].function)
+        return function(rest)
     if asks_help:
         return 0
     if "--settings" in rest:
@@ -227,9 +230,9 @@ def main(argv: list[str] | None = None) -> int:
         with one_line_errors():
             arranged(rest)  # refused before what takes seconds is imported
     give_numba_a_cache()
-    if sys.stderr.isatty():
-        print("loading torch and Lightning ...", file=sys.stderr, flush=True)
-    return run_lightning(name, rest, resolve_name(COMMANDS[name].function))
+    with busy("loading torch and Lightning"):
+        function = resolve_name(COMMANDS[name].function)
+    return run_lightning(name, rest, function)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from datamodules.mel import FrameScale, LowBandSettings, MelSettings, log_mel, m
 from datamodules.sources.embedded import EmbeddedNotes
 from datamodules.waveforms import WaveformSettings, prepare_waveform
 from experiments import exit_codes
+from experiments.busy import busy
 from experiments.paths import ROOT
 from lightning_modules.checkpoint_file import data_state
 from lightning_modules.networks import Decoder, Dimensions, MfccTimbreEncoder
@@ -380,6 +381,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="folder to write to; default: RUN/export")
     parser.add_argument("--name", default="model", help="of the files: NAME.json, NAME_encoder.onnx, NAME_decoder.onnx")
     arguments = parser.parse_args(argv)
-    with exit_codes.one_line_errors():
+    with exit_codes.one_line_errors(), busy(f"exporting {arguments.run}"):
         print(f"wrote {export(arguments.run, arguments.out or arguments.run / 'export', arguments.name)}")
     return 0

@@ -21,6 +21,7 @@ from rich.progress import track
 from sklearn.pipeline import Pipeline
 
 from datamodules.pitch_trackers import yin
+from experiments.busy import busy
 from experiments.labelled_encoder import NAME, LabelledEncoder
 from experiments.trained_runs import Frames, Sounds, TrainedRun, open_run
 from metrics import degradations
@@ -155,7 +156,8 @@ def measure(folders: Sequence[Path]) -> pd.DataFrame:
     """
     rows = []
     for folder in folders:
-        reader = Reader.fitted(open_run(folder))
+        with busy(f"reading the notes of {folder}"):
+            reader = Reader.fitted(open_run(folder))
         run = reader.run
         frame_s = run.maker.centre / run.rate
         rows.append({"run": run.name, "sounds": "real frames (ceiling)", **reader.ceiling()})

@@ -30,11 +30,13 @@ def claimed(run_dir: Path) -> Iterator[None]:
     """Have a run's folder to oneself; wait for a process in it that is ending."""
     lock = FileLock(run_dir / ".fit.lock")
     with one_line_errors():
-        run_dir.mkdir(parents=True, exist_ok=True)
         try:
+            run_dir.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=WAIT_FOR_ANOTHER_S)
         except Timeout as error:
             raise ValueError(f"{run_dir}: another process is training in it; give another --run_dir") from error
+        except OSError as error:
+            raise ValueError(f"{run_dir}: cannot be written ({error.strerror}); give another --run_dir") from error
     try:
         for folder in (run_dir, run_dir / "checkpoints"):
             remove_leftovers(folder)

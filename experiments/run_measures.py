@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datamodules.atomic_files import replacing
+from experiments.busy import busy
 from experiments.exit_codes import one_line_errors
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ def robustness(argv: Sequence[str]) -> int:
     """Score finished runs on harder sounds of their scored notes; returns the exit status."""
     parser = _parser("robustness", "Score runs on harder sounds: noise, a room, a telephone, other tunings.")
     arguments = parser.parse_args(argv)
-    from experiments.robustness import measure, to_markdown
+    with busy("loading torch"):
+        from experiments.robustness import measure, to_markdown
 
     with one_line_errors():
         scores = measure(arguments.runs)
@@ -31,7 +33,8 @@ def timbre(argv: Sequence[str]) -> int:
     parser = _parser("timbre", "Measure whether timbre codes hold the timbre, and whether listeners agree with them.")
     parser.add_argument("--ratings", type=Path, metavar="FOLDER", help="a copy of github.com/tiianhk/timbremetrics")
     arguments = parser.parse_args(argv)
-    from experiments.timbre import measure, to_markdown
+    with busy("loading torch"):
+        from experiments.timbre import measure, to_markdown
 
     with one_line_errors():
         scores = measure(arguments.runs, arguments.ratings)

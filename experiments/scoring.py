@@ -21,6 +21,7 @@ from callbacks.wandb_run import WandbRun
 from datamodules.atomic_files import replacing, write_json
 from datamodules.note_pairs import NotePairs
 from datamodules.sequence_batch import NoteSequenceBatch
+from experiments.busy import busy
 from experiments.paths import GRID_KEY
 from experiments.run import Run
 from experiments.run_folder import results_file
@@ -57,10 +58,11 @@ def score_fit(run: Run) -> None:
     epochs = last["epoch"] + 1
     best_epoch = read_checkpoint(best)["epoch"]
     print(f"scoring the last epoch and the best one ({best_epoch})", flush=True)
-    scores = {
-        "last": {"epoch": epochs - 1, **_scores(run, None)},
-        "best": {"epoch": best_epoch, **_scores(run, best)},
-    }
+    with busy("scoring"):
+        scores = {
+            "last": {"epoch": epochs - 1, **_scores(run, None)},
+            "best": {"epoch": best_epoch, **_scores(run, best)},
+        }
     latents = run.callback(LatentMetrics)
     categories, pitches = latents.training_notes
     _write_table(pd.DataFrame({"category": categories, "pitch": pitches}), run_dir / CATEGORIES)
@@ -135,6 +137,7 @@ def write_predictions(run: Run) -> None:
     model.load_state_dict(kept["state_dict"])
     data.load_state_dict(data_state(kept))
     model.eval()
+    print(f"reading {len(data.notes)} notes", flush=True)
     parts = []
     for notes in torch.arange(len(data.notes)).split(data.batch_size):
         batch = data.read(notes, torch.zeros(len(notes), dtype=torch.long))

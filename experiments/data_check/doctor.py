@@ -27,6 +27,7 @@ from datamodules.pitch_course import WANDER
 from datamodules.sources.files import NAMED_AT_MOST
 from datamodules.sources.pitches import name_from_midi
 from datamodules.sources.source import NoteSource
+from experiments.busy import busy
 from experiments.data_check.audio_checks import EXAMINED_S, compile_yin, examine_notes
 
 NOTES_A_TASK = 32
@@ -339,8 +340,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, metavar="N", help="processes; one a core by default")
     own, rest = parser.parse_known_args(list(argv))
 
+    with busy("loading torch and Lightning"):
+        from experiments.cli import PitchTimbreCLI
     from datamodules.pitch_shift import context_reach
-    from experiments.cli import PitchTimbreCLI
     from experiments.exit_codes import one_line_errors
     from experiments.paths import CONFIGS
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from datamodules.atomic_files import replacing
+from experiments.busy import busy
 from experiments.reporting import claims, claims_text, error_breakdown
 from experiments.reporting.cells import read_cells
 from experiments.reporting.plots import draw_figures
@@ -49,9 +50,10 @@ def rewrite(*folders: Path) -> None:
     for out in folders:
         if read_cells(out).empty:
             raise OSError(f"{out}: no finished cell (<row>/seed_<n>/metrics.json) in this folder")
-    write_tables(*folders)
-    for out in folders:
-        draw_figures(out)
+    with busy(f"writing tables, claims and pictures of {', '.join(map(str, folders))}"):
+        write_tables(*folders)
+        for out in folders:
+            draw_figures(out)
 
 
 def grid_folders(command: str, about: str | None, argv: list[str] | None) -> list[Path]:
