@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -20,19 +19,7 @@ import datamodules.sources.files
 from datamodules.sources.files import _decode
 from datamodules.sources.table import TableSource
 from datamodules.waveforms import BadNotesError, Waveforms, WaveformSettings, load_waveforms, prepare_waveform
-
-RATE = 22_050
-
-
-def tone(hertz=440.0, seconds=0.5, rate=44_100, level=0.5):
-    """A sine, (T,) float32."""
-    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
-
-
-def frequency(waveform, rate=RATE):
-    """The strongest frequency of a waveform, in Hz."""
-    power = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)), 2**17))
-    return np.argmax(power) * rate / 2**17
+from tests.datamodules.tones import RATE, frequency, tone
 
 
 def table_of(folder: Path, names):
@@ -56,73 +43,6 @@ def test_every_format_gives_the_tone(tmp_path, ending):
     waveforms = load(tmp_path, [f"a.{ending}"])
     assert waveforms.lengths.tolist() == [round(0.35 * RATE)]
     assert frequency(waveforms.segments(1000, 6000)[0]) == pytest.approx(440, abs=0.5)
-
-
-def headers(whole: bytes, places: dict[int, int], order: str) -> bytes:
-    """A file with 32-bit numbers of its header changed."""
-    changed = bytearray(whole)
-    for place, value in places.items():
-        changed[place : place + 4] = struct.pack(f"{order}I", value)
-    return bytes(changed)
-
-
-@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
-@pytest.mark.parametrize(("ending", "order"), [("wav", "<"), ("aiff", ">")])
-def test_audio_from_a_pipe_is_decoded_to_the_end(tmp_path, ending, order, length):
-    soundfile.write(tmp_path / f"a.{ending}", tone(), 44_100)
-    whole = (tmp_path / f"a.{ending}").read_bytes()
-    places = {4: length, whole.index(b"data" if ending == "wav" else b"SSND") + 4: length}
-    if ending == "aiff":
-        places[whole.index(b"COMM") + 10] = length
-    (tmp_path / f"pipe.{ending}").write_bytes(headers(whole, places, order))
-    for offset, left in ((0.0, 22_050), (0.2, 13_230)):
-        samples, rate = _decode(tmp_path / f"pipe.{ending}", offset, math.inf)
-        assert (len(samples), rate) == (left, 44_100)
-        np.testing.assert_array_equal(samples, _decode(tmp_path / f"a.{ending}", offset, math.inf)[0])
-
-
-def test_a_flac_stream_of_unknown_length_is_decoded_to_the_end(tmp_path):
-    soundfile.write(tmp_path / "a.flac", tone(), 44_100)
-    stream = bytearray((tmp_path / "a.flac").read_bytes())
-    stream[21] &= 0xF0  # 36 bits of samples, then the checksum of all samples
-    stream[22:42] = bytes(20)
-    (tmp_path / "stream.flac").write_bytes(stream)
-    for offset, seconds, there in ((0.0, 9.0, 22_050), (0.0, math.inf, 22_050), (0.25, 0.1, 4_410), (0.25, 9, 11_025)):
-        samples = _decode(tmp_path / "stream.flac", offset, seconds)[0]
-        assert len(samples) == there
-        start = round(44_100 * offset)
-        np.testing.assert_allclose(samples[:, 0], tone()[start : start + there], atol=1e-4)
-    with pytest.raises(ValueError, match="ends before the note's offset 2 s"):
-        _decode(tmp_path / "stream.flac", 2.0, 0.1)
-
-
-@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)])
-def test_an_mp3_without_an_index_is_decoded_to_the_end(tmp_path, tag):
-    """Its first frame has a high bit rate, so that its size stands for few seconds."""
-    loud, soft = (np.random.default_rng(0).normal(size=(22_050, 1)) * 0.3, tone(seconds=4.0)[:, np.newaxis])
-    parts = []
-    for name, sound, level in (("loud", loud, 0.0), ("soft", soft, 0.95)):
-        with soundfile.SoundFile(
-            tmp_path / f"{name}.mp3", "w", 44_100, 1, format="MP3", compression_level=level, bitrate_mode="CONSTANT"
-        ) as file:
-            file.write(sound)
-        parts.append((tmp_path / f"{name}.mp3").read_bytes())
-    frames = [part[_mp3_frames(part)[1] :] for part in parts]  # without the frame that holds the index
-    (tmp_path / "a.mp3").write_bytes(tag + frames[0] + frames[1])
-    assert soundfile.info(tmp_path / "a.mp3").duration < 2  # libsndfile's estimate
-    assert len(_decode(tmp_path / "a.mp3", 0.0, math.inf)[0]) / 44_100 == pytest.approx(4.5, abs=0.15)
-    samples = _decode(tmp_path / "a.mp3", 3.0, 0.4)[0]
-    assert frequency(samples[:, 0], 44_100) == pytest.approx(440, abs=1)
-
-
-def _mp3_frames(content: bytes) -> list[int]:
-    """Where the first frames of an mp3 file of MPEG-1 layer 3 begin."""
-    rates = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-    starts = [0]
-    while len(starts) < 3:
-        start = starts[-1]
-        starts.append(start + 144 * rates[content[start + 2] >> 4] * 1000 // 44_100 + (content[start + 2] >> 1 & 1))
-    return starts
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 48_000, 96_000, 192_000])

@@ -251,6 +251,7 @@ def test_no_cell_outlives_a_killed_driver(tmp_path: Path) -> None:
     driver.kill()
     driver.wait()
     wait_until(lambda: alive(tmp_path) == [])
+    assert alive(tmp_path) == []
 
 
 def test_a_cell_that_ignores_sigterm_is_killed(settings: GridSettings, monkeypatch: pytest.MonkeyPatch) -> None:

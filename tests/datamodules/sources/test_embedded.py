@@ -27,7 +27,7 @@ from datamodules.sources.embedded import (
     render_note,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 EXTRACT = REPOSITORY / "datamodules" / "sources" / "fluid_r3"
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 SAMPLES_SHA256 = "194c7e565e7406ae2a6175ba66f345bcbe4e957971125564339f91c760d83224"
