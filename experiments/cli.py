@@ -25,7 +25,6 @@ from experiments.exit_codes import EXIT_FAILED, one_line_errors
 from experiments.lightning_cli import CheckedCLI, check_restoring
 from experiments.paths import CONFIGS
 from experiments.run_folder import claimed, config_hash, refuse_finished, refuse_other_places
-from experiments.trainer_settings import check_trainer
 from lightning_modules.axis_stage import LearnsAxis
 from lightning_modules.checkpoint_file import data_state
 from lightning_modules.note_classifier import NoteClassifier
@@ -112,7 +111,6 @@ class PitchTimbreCLI(CheckedCLI):
         reads_only = self.subcommand in ("validate", "test", "predict")
         with one_line_errors():
             plain = self.plain_settings
-            check_trainer(plain["trainer"])
             refuse_other_places(plain["trainer"], settings.run_dir)
             if reads_only and not settings.ckpt_path:
                 raise ValueError(f"{self.subcommand} reads a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt")

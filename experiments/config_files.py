@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from experiments.known_settings import DATA_MODULES, RENAMED_FILES, checked, data_module, nearest
+from experiments.trainer_settings import check_trainer
 
 LARGEST_CONFIG_BYTES = 1_000_000
 ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -23,7 +24,6 @@ OF_EVERY_RUN = re.compile(
     r"|trainer\.(logger|plugins|profiler|enable_progress_bar|default_root_dir)\b.*"
 )
 """Arguments that do not make a run another than its row's file says."""
-LARGEST_SEED = 2**32 - 1
 
 
 class ConfigError(ValueError):
@@ -199,6 +199,7 @@ def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: Tr
     Raises:
         ConfigError: a file cannot be used.
         UnknownSettingError: a setting, a class or a value that there is not.
+        ValueError: a run cannot be trained or scored with these settings of the Trainer.
     """
     files, others = split_arguments(words)
     chains = [_layers_of(value) for value in files]
@@ -233,4 +234,5 @@ def arranged(words: Sequence[str], keep: Callable[[str], bool] = lambda name: Tr
             )
     if "row" in merged:
         check_row(str(merged["row"]))
+    check_trainer(merged.get("trainer") or {})
     return found

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.paths import ROOT
+from experiments.setting_ranges import fault
 
 PACKAGES = ("callbacks", "datamodules", "lightning_modules")
 
@@ -310,6 +311,8 @@ def _check_plain(value: Any, annotation: str, where: str, path: str) -> None:
         if not math.isfinite(number) or (kind == "int" and number != int(number)):
             what = "a whole number" if kind == "int" else "a finite number"
             raise UnknownSettingError(f"{where}{path} is {value!r}; it must be {what}")
+        if wrong := fault(path, number):
+            raise UnknownSettingError(f"{where}{wrong}")
     elif kind == "bool" and str(value).lower() not in ("true", "false"):
         raise UnknownSettingError(f"{where}{path} is {value!r}; it must be true or false")
     elif kind.startswith("Literal["):

@@ -27,11 +27,10 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from datamodules.atomic_files import replacing
-from experiments.config_files import DATA_CLASS, arranged, check_row, overrides
+from experiments.config_files import DATA_CLASS, arranged, overrides
 from experiments.exit_codes import EXIT_BAD_INPUT, one_line, one_line_errors
 from experiments.known_settings import DATA_MODULES, LIGHTNING, known_classes, more_packages, short_name
 from experiments.run_folder import plain_settings, portable
-from experiments.trainer_settings import check_seed
 
 LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "JSM_NAMESPACE_RANK")
 SLURM = ("NTASKS", "NTASKS_PER_NODE", "PROCID", "LOCALID", "NODEID")
@@ -234,10 +233,6 @@ class CheckedCLI(LightningCLI, ABC):
             self.config = parser.parse_args(args)
         except OmegaConfBaseException as error:
             parser.error(f"{str(error).splitlines()[0]}; ${{...}} takes nothing but the name of another setting")
-        given = self.config[self.config.subcommand] if "subcommand" in self.config else self.config
-        with one_line_errors():
-            check_row(given.row)
-            check_seed(given.seed_everything)
 
     @property
     def settings(self) -> Any:

@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-LARGEST_SEED = 2**32 - 1
+import yaml
+
+DEFAULTS: dict[str, Any] = {
+    "accumulate_grad_batches": 1,
+    "barebones": False,
+    "check_val_every_n_epoch": 1,
+    "devices": "auto",
+    "enable_checkpointing": None,
+    "fast_dev_run": False,
+    "limit_test_batches": None,
+    "limit_train_batches": None,
+    "limit_val_batches": None,
+    "max_epochs": 1000,
+    "num_nodes": 1,
+    "overfit_batches": 0,
+    "precision": "32-true",
+    "strategy": "auto",
+    "val_check_interval": None,
+}
+"""Of the Trainer, for what is checked here."""
+
 PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "16-mixed", "16")
 
 
-def check_seed(seed: Any) -> None:
-    """Refuse a seed that torch and numpy do not take.
-
-    Raises:
-        ValueError: it is not a whole number in the range.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
-        raise ValueError(f"seed_everything is {seed}; it must be a whole number from 0 to {LARGEST_SEED}")
-
-
-def check_trainer(trainer: dict[str, Any]) -> None:
+def check_trainer(given: Mapping[str, Any]) -> None:
     """Refuse what a run of this project cannot be trained or scored with.
 
     Args:
-        trainer: the Trainer's settings as plain values.
+        given: the Trainer's settings, as values or as texts of YAML.
 
     Raises:
         ValueError: it names the setting.
     """
+    trainer = DEFAULTS | {name: yaml.safe_load(v) if isinstance(v, str) else v for name, v in given.items()}
 
     def refuse(name: str, instead: str) -> None:
         raise ValueError(f"trainer.{name} is {trainer[name]}; {instead}")
 
-    if str(trainer["devices"]) not in ("1", "auto", "[0]") or trainer["num_nodes"] != 1:
-        refuse(
-            "devices" if trainer["num_nodes"] == 1 else "num_nodes",
-            "a run takes one device; a grid trains many runs at a time",
-        )
+    def number(name: str) -> float:
+        value = trainer[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            refuse(name, "it must be a number")
+        return float(value)
+
+    one_device = "a run takes one device; a grid trains many runs at a time"
+    if str(trainer["devices"]) not in ("1", "auto", "[0]"):
+        refuse("devices", one_device)
+    if trainer["num_nodes"] != 1:
+        refuse("num_nodes", one_device)
     if trainer["strategy"] != "auto":
         refuse("strategy", "a run takes one device: leave it at auto")
     if str(trainer["precision"]) not in PRECISIONS:
@@ -48,19 +66,16 @@ def check_trainer(trainer: dict[str, Any]) -> None:
         refuse("enable_checkpointing", "a run is scored at its best checkpoint")
     if trainer["overfit_batches"]:
         refuse("overfit_batches", "use data.max_notes to train on few notes")
-    if trainer["max_epochs"] is None or trainer["max_epochs"] < 1:
+    if trainer["max_epochs"] is None or number("max_epochs") < 1:
         refuse("max_epochs", "it must be at least 1")
-    if (
-        trainer["check_val_every_n_epoch"] is None
-        or not 1 <= trainer["check_val_every_n_epoch"] <= trainer["max_epochs"]
-    ):
+    if not 1 <= number("check_val_every_n_epoch") <= trainer["max_epochs"]:
         refuse("check_val_every_n_epoch", f"it must lie between 1 and trainer.max_epochs ({trainer['max_epochs']})")
     for name in ("limit_val_batches", "limit_test_batches"):
         if trainer[name] not in (None, 1.0) or trainer[name] is True:
             refuse(name, "all notes are scored: leave it out")
-    if trainer["limit_train_batches"] is not None and trainer["limit_train_batches"] <= 0:
+    if trainer["limit_train_batches"] is not None and number("limit_train_batches") <= 0:
         refuse("limit_train_batches", "it must be above 0")
     if trainer["val_check_interval"] not in (None, 1.0):
         refuse("val_check_interval", "a run is scored at the end of an epoch: use trainer.check_val_every_n_epoch")
-    if trainer["accumulate_grad_batches"] < 1:
+    if number("accumulate_grad_batches") < 1:
         refuse("accumulate_grad_batches", "it must be at least 1")
