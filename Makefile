@@ -1,4 +1,4 @@
-# `make` lists the targets. Every one of them sets the project up first if need be.
+# `make` lists the targets. Each of them sets the project up first if needed.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -48,7 +48,7 @@ $(READY): pyproject.toml constraints.txt
 test: $(READY) ## run the fast tests (SLOW=1: and the slow ones)
 	$(PYTEST) $(if $(SLOW),-m "slow or not slow")
 
-test-slow: $(READY) ## run the slow tests alone
+test-slow: $(READY) ## run the slow tests only
 	$(PYTEST) -m slow
 
 lint: $(READY) ## ruff and mypy

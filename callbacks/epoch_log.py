@@ -20,7 +20,7 @@ SECONDS_BETWEEN_WRITES = 2.0
 class FitLogger(Logger):
     """A logger that writes in a fit, and nothing when a finished run is validated or tested.
 
-    A run is one process: what the environment says of ranks (`RANK`, `SLURM_PROCID`) is not asked.
+    A run is one process, so the ranks of the environment (`RANK`, `SLURM_PROCID`) are ignored.
     """
 
     @abstractmethod
@@ -31,7 +31,7 @@ class FitLogger(Logger):
         """The learning rate of each group of parameters at an epoch's end; kept where there is a place for it."""
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Kept in config.yaml."""
+        """Do nothing: config.yaml has them."""
 
 
 def is_of_test(metrics: Mapping[str, float]) -> bool:
@@ -67,7 +67,7 @@ class EpochLog(FitLogger):
 
     @property
     def version(self) -> str:
-        """None of its own: the run's folder says it."""
+        """Empty: the run's folder identifies it."""
         return ""
 
     @property
@@ -76,7 +76,7 @@ class EpochLog(FitLogger):
         return str(self.file.parent)
 
     def begin(self, facts: Mapping[str, Any]) -> None:
-        """From now on what is logged is kept."""
+        """Keep what is logged from now on."""
         self._fitting = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -93,7 +93,7 @@ class EpochLog(FitLogger):
             self._write()
 
     def rows_with(self, epoch: int, values: Mapping[str, float]) -> dict[int, dict[str, float]]:
-        """The rows, that of ``epoch`` with what it is about to log."""
+        """The rows, with what ``epoch`` is about to log."""
         return {**self.rows, epoch: {"epoch": epoch, **self.rows.get(epoch, {}), **values}}
 
     def save(self) -> None:

@@ -1,4 +1,4 @@
-"""Noise that depends on the run's seed and the epoch alone."""
+"""Noise that depends on the run's seed and the epoch only."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def draw_generated(
 
 
 def plain_text(name: str) -> str:
-    """A name as it is to be read in a figure: in it, `$x_{` is no formula, and a leading `_` hides nothing."""
+    """A name as a figure shows it: `$x_{` starts no formula, and a leading `_` hides nothing."""
     return name.replace("_", " ").replace("$", r"\$")
 
 
@@ -231,16 +231,16 @@ def draw_timbre_space(mu: Floats, instrument: Integers, midi: Integers, instrume
     by_instrument, by_pitch = figure.subplots(1, 2, sharex=True, sharey=True)
     for label, name in enumerate(instruments):
         colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label % len(MARKERS)]
-        face = colour if label < len(COLOURS) else "none"  # hollow, where the colours come round
+        face = colour if label < len(COLOURS) else "none"  # hollow when the colours repeat
         chosen = instrument == label
         by_instrument.scatter(x[chosen], y[chosen], 34, face, marker=marker, label=plain_text(name), edgecolors=colour)
     by_instrument.legend(loc="center right", bbox_to_anchor=(-0.13, 0.5), fontsize=8, title="Instrument", frameon=False)
-    by_instrument.set_title("by instrument: to form groups", fontsize=10)
+    by_instrument.set_title("by instrument: should form groups", fontsize=10)
     points = by_pitch.scatter(x, y, 34, midi, cmap="viridis", linewidths=0)
     ticks = _octaves(int(midi.min()), int(midi.max()))
     bar = figure.colorbar(points, ax=by_pitch, ticks=ticks, label="pitch")
     bar.set_ticklabels([name_from_midi(tick) for tick in ticks])
-    by_pitch.set_title("by pitch: not to be seen in it", fontsize=10)
+    by_pitch.set_title("by pitch: should not show", fontsize=10)
     for axes in (by_instrument, by_pitch):
         axes.set_xlabel(f"first principal component ({share[0]:.0f} % of the variance)")
         axes.grid(color="0.92", linewidth=0.5)
@@ -349,7 +349,7 @@ def draw_curves(
 
     Args:
         logs: name (of a row) -> the ``metrics.csv`` of its seeds; the first is drawn thick, the others thin.
-        styles: name -> how its lines are drawn; a name without gets a colour of its own.
+        styles: name -> how its lines are drawn; other names get a colour each.
         title: of the figure.
     """
     figure = Figure(figsize=(13, 8.5))
@@ -361,7 +361,7 @@ def draw_curves(
                 _draw_curve(axes, log, panel, name if place == 0 else None, styles.get(name, spare[name]))
         axes.set(title=panel.title, xlabel="epoch", ylabel=panel.axis)
         low, high = axes.get_ylim()
-        if high - low < LEAST_RISE:  # of a frozen encoder, whose curve is rounding noise
+        if high - low < LEAST_RISE:  # a frozen encoder's curve is rounding noise
             axes.set_ylim(low - LEAST_RISE, high + LEAST_RISE)
         axes.grid(color="0.9", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -109,7 +109,7 @@ class NoteGatherer(L.Callback):
         (self._training if dataloader_idx else self._scored).append(found)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let the notes go."""
+        """Release the notes."""
         self._scored.clear()
         self._training.clear()
 

@@ -146,7 +146,7 @@ class GenerationMetrics(L.Callback):
         }
 
     def _real_features(self, label: str, x: Tensor) -> Tensor:
-        """The features of the scored notes x (N, F), computed once as long as these are the same."""
+        """The features of the scored notes x (N, F), computed again only when these change."""
         if label not in self._real or not torch.equal(x, self._real[label][0]):
             self._real[label] = (x, self._classifiers[label].features(x))
         return self._real[label][1]

@@ -51,5 +51,5 @@ class EpochProgress(ProgressBar):
             self._bar = None
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the terminal back."""
+        """Close the bar."""
         self.on_train_end(trainer, pl_module)

@@ -17,7 +17,7 @@ RECORDED_VERSIONS = ("torch", "torchaudio", "lightning", "librosa", "numpy", "sc
 def git_revision() -> str:
     """The commit of the code that runs, with ``+`` where files differ from it; ``unknown`` outside a checkout.
 
-    A repository that merely surrounds the code, or that the environment names (as in a git hook), is not asked.
+    A repository that merely surrounds the code, or that the environment names (as in a git hook), is ignored.
     """
     root = Path(__file__).resolve().parents[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -71,12 +71,12 @@ def arithmetic() -> dict[str, Any]:
 
 
 def computed_by() -> dict[str, Any]:
-    """All of the above: what a number is traced by."""
+    """All of the above: a number can be traced by it."""
     return {"git_revision": git_revision(), "versions": versions(), "machine": machine(), **arithmetic()}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What two sessions of a run do not compute alike, in words; empty where they do.
+    """In what two sessions of a run differ, in words; empty if in nothing.
 
     Example:
         >>> differences({"threads": 1, "versions": {"torch": "2.1"}}, {"threads": 2, "versions": {"torch": "2.1"}})

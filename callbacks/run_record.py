@@ -144,5 +144,5 @@ class RunRecord(L.Callback):
             "sessions": self._sessions,
             "precision": str(trainer.precision),
             "wall_s": self.wall_s,
-            "train_s": self._train_s,  # of this process alone, from the first epoch's start to the last one's end
+            "train_s": self._train_s,  # of this process only: from the first epoch's start to the last epoch's end
         }

@@ -139,8 +139,8 @@ class WandbRun(FitLogger):
     """The W&B run of a fit: group = row, one run a seed, with the epoch as the axis of everything.
 
     It begins when :class:`callbacks.run_record.RunRecord` tells what the run is, and not with a test. A stopped run
-    goes on under its id. W&B cannot go on with an offline run, so the resumed one is told the epochs before from
-    ``metrics.csv`` first: its folder alone is the whole run, and those before it are removed.
+    goes on under its id. W&B cannot go on with an offline run, so a resumed run logs the earlier epochs from
+    ``metrics.csv`` first: its folder then holds the whole run, and the folders before it are removed.
 
     Args:
         run_dir: the run's folder; W&B's files go below it.
@@ -205,7 +205,7 @@ class WandbRun(FitLogger):
         self.log_metrics({"epoch": epoch, **rates})
 
     def _catch_up(self, epoch: int | None = None) -> None:
-        """Tell the run the epochs before this one (all, where ``None``) that it has not been told."""
+        """Log the epochs before this one (all, if ``None``) that the run does not have yet."""
         if self._caught_up:
             return
         self._caught_up = True

@@ -36,7 +36,7 @@ class FrameMaker:
     highest_shift: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse low bands that are none, and bands or a frame that the audio does not reach."""
+        """Refuse low bands below the lowest band, and bands or a frame outside the audio."""
         low, rate, kept_s = self.low_bands, self.waveforms.sample_rate, self.waveforms.duration_s
         if low and not self.n_low:
             raise ValueError(

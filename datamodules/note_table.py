@@ -43,7 +43,7 @@ def check_notes(notes: pd.DataFrame, where: str) -> pd.DataFrame:
     notes = notes.loc[:, list(NOTE_COLUMNS)]
     try:
         texts = {name: notes[name].map(lambda text, name=name: clean_text(text, name)) for name in _NAMES}
-        notes.audio.map(lambda audio: clean_text(audio, "audio"))  # refused likewise, but opened as it is
+        notes.audio.map(lambda audio: clean_text(audio, "audio"))  # checked too, but opened as it is
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     notes = notes.assign(**texts).sort_values("note_id", kind="stable").reset_index(drop=True)

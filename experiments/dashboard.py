@@ -19,7 +19,7 @@ LAYOUT = f"""How to look at them, in the project {PROJECT}:
 
 
 def offline_runs(folders: list[Path]) -> list[Path]:
-    """The offline runs below some folders, but for those of cells that were set aside."""
+    """The offline runs below some folders, except those of cells that were set aside."""
     found = (run for folder in folders for run in folder.expanduser().rglob("wandb/offline-run-*") if run.is_dir())
     return sorted(run for run in found if "older" not in run.parts)
 

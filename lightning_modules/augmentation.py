@@ -34,7 +34,7 @@ def random_filters(x: Tensor, deviation: float) -> Tensor:
 
 
 class SpectralAugmentation(nn.Module):
-    """Frames through smooth random filters, at random levels, over random noise floors, some of them overblown.
+    """Frames through smooth random filters, at random levels, over random noise floors, some of them with subharmonics.
 
     The filter is a sum of cosines over the bands whose deviations fall as the root of their number.
 

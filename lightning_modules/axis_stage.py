@@ -24,7 +24,7 @@ MOST_RESTARTS = 100
 class AxisStage:
     """The first stage, which learns the pitch encoder from the terms of pairs (alignment, expected_shift, balance).
 
-    With ``weights.supervised`` and no ``weights.alignment`` it learns from true labels instead: M7's strongest rival.
+    With ``weights.supervised`` and no ``weights.alignment`` it learns from true labels: M7's strongest baseline.
 
     Attributes:
         epochs: how long it is. Then the K neighbouring candidates that hold most of the training notes become the

@@ -231,7 +231,7 @@ class EmbeddedNotes(NoteSource):
     def read_audio(self, root: Path | None, note: Any, duration_s: float) -> tuple[np.ndarray, int]:
         """Render ``duration_s`` seconds of a note: (T,) float32 within [-1, 1], at 22,050 Hz.
 
-        What sounds is what the note's id names: a corrected label changes the label alone.
+        The note's id decides what sounds: a correction changes the label only.
         """
         instrument, midi, dynamic, take = _parts_of(note.note_id)
         return render_note(instrument, midi, dynamic, duration_s, self.seed, take, self.held_s), SAMPLE_RATE

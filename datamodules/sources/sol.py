@@ -30,7 +30,7 @@ INSTRUMENT_NAMES = {
 
 
 class SolSource(FileSource):
-    """Notes of the SOL family, told by their file names alone: instrument, technique, pitch, dynamic, string, retuning.
+    """Notes of the SOL family, described by file names only: instrument, technique, pitch, dynamic, string, retuning.
 
     Args:
         techniques: the techniques to take, as abbreviated in the names; ``["ord"]`` (ordinario) where ``None``.

@@ -89,7 +89,7 @@ class Grid:
         return self._conclude(outcomes, workers)
 
     def _prepare(self) -> str | None:
-        """Read the notes, and train the evaluation classifiers, for which all cells would else wait.
+        """Read the notes, and train the evaluation classifiers: otherwise all cells would wait for them.
 
         Returns:
             The hash of the notes' content, of each fold; ``None`` where they cannot be read, or the grid was stopped.
@@ -210,7 +210,7 @@ class Grid:
             print(f"table: {self.settings.out / 'table.md'}, table.csv, claims.md, claims.csv, table.png, curves.png")
 
     def _publish(self) -> None:
-        """Put the table into W&B; not even imported, which takes seconds, where that is switched off."""
+        """Publish the table to W&B; where W&B is switched off, it is not imported, which takes seconds."""
         if os.environ.get("WANDB_MODE") != "disabled":
             from experiments.reporting.wandb_report import publish
 

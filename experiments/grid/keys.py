@@ -90,7 +90,7 @@ def _folder(seed: int, fold: int | None) -> str:
 
 
 def cell_key(row: str, settings: GridSettings, data_hash: str, fold: int | None = None) -> str:
-    """A hash of all that a cell's result depends on, but for its seed."""
+    """A hash of all that a cell's result depends on, except its seed."""
     variant = settings.variant(row)
     parts = {
         "row": with_bases(CONFIGS / f"{variant.of}.yaml"),

@@ -1,4 +1,4 @@
-"""What a grid tells its user: the bar, a line for each cell that ends, the table as it grows."""
+"""What a grid shows its user: the bar, a line for each cell that ends, the table as it grows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         self._watch = threading.Thread(target=self._watch_cells, daemon=True)
 
     def __enter__(self) -> GridProgress:
-        """Say what is to be done and open the bar."""
+        """Print what there is to do, and open the bar."""
         self._done = {cell.name for cell in self._cells if cell.finished()}
         self._seen = {cell.name: _changed(cell.outcome_file) for cell in self._cells}
         self._first = self._work()
@@ -61,7 +61,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Tell the last and close the bar."""
+        """Report the last cells and close the bar."""
         self._closed.set()
         self._watch.join()
         self._look()
@@ -77,7 +77,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
             self._look()
 
     def _look(self) -> None:
-        """Tell what has ended since the last look."""
+        """Report what has ended since the last look."""
         ended = [outcome for cell in self._cells if (outcome := self._news(cell)) is not None]
         for outcome in ended:
             self._tell(outcome)

@@ -47,7 +47,7 @@ class GridSettings:
             have.
         data: a data configuration that replaces the default notes.
         extra: more arguments for every cell's ``fit``.
-        index: run this cell of the list alone.
+        index: run only this cell of the list.
         variants: rows that have no configuration of their own, by name.
     """
 
@@ -177,7 +177,7 @@ def parse(argv: Sequence[str]) -> GridSettings:
     )
     parser.add_argument("--data", type=Path, help="a data configuration, such as those in configs/data")
     parser.add_argument("--out", type=Path, default=default.out, help="the grid's folder")
-    parser.add_argument("--index", type=whole_number, help="run this cell of the list alone (a Slurm array)")
+    parser.add_argument("--index", type=whole_number, help="run only this cell of the list (a Slurm array)")
     own, extra = list(argv), []
     if "--" in own:
         place = own.index("--")

@@ -158,7 +158,7 @@ def chance_level(cells: pd.DataFrame) -> list[str]:
     }
     if not known:
         return []
-    return [f"Floors on these notes: {', '.join(f'{text} {value:.1f}' for text, value in known.items())} %.", ""]
+    return [f"Chance levels on these notes: {', '.join(f'{text} {value:.1f}' for text, value in known.items())} %.", ""]
 
 
 def chosen_seeds(cells: pd.DataFrame) -> list[str]:
@@ -270,7 +270,7 @@ def table_lines(
         for position, (source, found) in enumerate(sources.items()):
             scores = found.get(row, {})
             if not scores and (position or len(sources) == 1):
-                continue  # a row of one's own has no published line; a table without published lines has no gaps
+                continue  # a user's row has no published line; a table without published lines has no gaps
             seeds = str(next(iter(scores.values())).seeds) if scores else NOT_THERE
             shown = [_shown(scores.get(metric.name), metric, best[source].get(metric.name)) for metric in columns]
             lines.append([row_label(row) if position == 0 else "", source, seeds, *shown])

@@ -381,7 +381,7 @@ def test_epochs_of_the_axis_alone_are_refused(
     with pytest.raises(SystemExit) as ended:
         fit(tmp_path, "--trainer.max_epochs", "20", config="m7")
     assert ended.value.code == 2
-    assert "model.axis.epochs is 60 and trainer.max_epochs 20: nothing but the axis" in capsys.readouterr().err
+    assert "model.axis.epochs is 60 and trainer.max_epochs 20" in capsys.readouterr().err
 
 
 def test_a_row_that_learns_from_an_estimator_needs_one(
@@ -390,7 +390,7 @@ def test_a_row_that_learns_from_an_estimator_needs_one(
     with pytest.raises(SystemExit) as ended:
         fit(tmp_path, "--data.pitch_tracker", "none", config="pesto")
     assert ended.value.code == 2
-    assert "weights.pseudo_label learns from an estimator, and data.pitch_tracker is none" in capsys.readouterr().err
+    assert "data.pitch_tracker is none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("weight", ["cycle", "cross_swap"])
@@ -400,7 +400,7 @@ def test_pitches_of_decoded_frames_need_one_window(
     with pytest.raises(SystemExit) as ended:
         fit(tmp_path, f"--model.weights.{weight}", "1", "--trainer.max_epochs", "62", config="m7")
     assert ended.value.code == 2
-    assert "those have no longer window: set data.pitch_low_bands: null" in capsys.readouterr().err
+    assert "data.pitch_low_bands: null" in capsys.readouterr().err
 
 
 def test_a_classifier_is_the_same_whatever_the_threads_of_the_run_that_asked_for_it(

@@ -42,13 +42,13 @@ def test_a_filter_that_nothing_matches_is_named(tmp_path):
     write_audio(tmp_path, *PHILHARMONIA)
     with pytest.raises(ValueError, match="no instrument named obo; there are: cello, cor anglais, oboe"):
         PhilharmoniaSource(instruments=["obo"]).read_notes(tmp_path)
-    with pytest.raises(ValueError, match="the filters leave none of the 5 files"):
+    with pytest.raises(ValueError, match="none of the 5 files"):
         PhilharmoniaSource(instruments=["cello"], lengths=["05"]).read_notes(tmp_path)
 
 
 def test_names_that_do_not_parse_are_counted_in_one_warning(tmp_path):
     write_audio(tmp_path, *PHILHARMONIA, "percussion/gong__1_forte_hit.mp3", "oboe/oboe_H4_1_forte_normal.mp3")
-    with pytest.warns(UserWarning, match="2 of 7 names cannot be read: oboe/oboe_H4") as caught:
+    with pytest.warns(UserWarning, match="2 of 7 names .*oboe/oboe_H4") as caught:
         assert len(PhilharmoniaSource().read_notes(tmp_path)) == 5
     assert len(caught) == 1
 
@@ -70,7 +70,7 @@ def test_roots_that_are_absent_or_empty(tmp_path):
 
 def test_copies_with_the_same_note_id_are_named(tmp_path):
     write_audio(tmp_path, PHILHARMONIA[0], f"copy/{Path(PHILHARMONIA[0]).name}")
-    with pytest.raises(ValueError, match=r"1 note ids occur more than once: .*copy/oboe_As4.*remove or rename"):
+    with pytest.raises(ValueError, match=r"1 note ids .*copy/oboe_As4"):
         PhilharmoniaSource().read_notes(tmp_path)
 
 
