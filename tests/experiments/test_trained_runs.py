@@ -129,7 +129,7 @@ def test_ratings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     study = read_studies(folder)[0]
     assert (study.ratings == study.ratings.T).all()
     study.files[2].unlink()
-    with pytest.raises(ValueError, match="3 sounds, .* 4"):
+    with pytest.raises(ValueError, match=r"3 sounds, .* 4"):
         read_studies(folder)
     matrix = folder / "true_dissim" / "Study_dissimilarity_matrix.txt"
     for wrong in ("1 2\n3 x\n", "1 2 3\n4 5 6\n", "1 2 3\n4 5 nan\n4 5 nan\n"):

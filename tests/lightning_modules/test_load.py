@@ -138,7 +138,7 @@ def test_a_checkpoint_of_another_row_is_refused() -> None:
     model, other, checkpoint = small(), small(), dict[str, Any]()
     model.origin, other.origin = {"row": "sharp"}, {"row": "m0"}
     model.on_save_checkpoint(checkpoint)
-    with pytest.raises(ValueError, match="row sharp, .* row m0"):
+    with pytest.raises(ValueError, match=r"row sharp, .* row m0"):
         other.on_load_checkpoint(checkpoint | {"state_dict": model.state_dict()})
 
 
