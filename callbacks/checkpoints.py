@@ -78,7 +78,7 @@ def _first_fault(checkpoint: dict[str, Any]) -> str | None:
             if not isinstance(state, dict) or not _is_plain(state):
                 return f"its {part} are not of texts, tensors and finite numbers"
             # torch's schedulers take every name of their state for an attribute.
-            if part == "lr_schedulers" and (odd := [name for name in state if name in [*dir(LambdaLR), "optimizer"]]):
+            if part == "lr_schedulers" and (odd := [name for name in state if _is_of_the_code(name)]):
                 return f"its {part} have a state named {odd[0]!r}"
     if not _counts(checkpoint.get("loops", {})):
         return "its loops are not of numbers from 0 on"
@@ -102,6 +102,11 @@ def _counts(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _counts(each) for key, each in value.items())
     return isinstance(value, int) and 0 <= value < 2**63
+
+
+def _is_of_the_code(name: str) -> bool:
+    """Whether a scheduler's attribute is a method or its optimiser, which no state may replace."""
+    return name == "optimizer" or callable(getattr(LambdaLR, name, None))
 
 
 def _is_logged(item: tuple[Any, Any]) -> bool:

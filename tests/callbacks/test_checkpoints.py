@@ -121,3 +121,13 @@ def test_a_fit_goes_on_from_its_own_row_seed_and_data(
         return
     with pytest.raises(ValueError, match=rf"last\.ckpt: --ckpt_path .* of {named} "):
         record.check_source(Path("last.ckpt"), checkpoint(), data_hash)
+
+
+def test_the_state_of_a_schedule_is_read(tmp_path: Path) -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    state = torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda step: 1.0]).state_dict()
+    write_checkpoint(checkpoint(lr_schedulers=[state]), tmp_path / "last.ckpt")
+    assert read_checkpoint(tmp_path / "last.ckpt")["lr_schedulers"] == [state]
+    write_checkpoint(checkpoint(lr_schedulers=[state | {"step": 1}]), tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match="step"):
+        read_checkpoint(tmp_path / "last.ckpt")
