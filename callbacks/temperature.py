@@ -24,5 +24,6 @@ class TemperatureAnnealing(L.Callback):
         self.rate, self.lowest = rate, lowest
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Anneal."""
-        pl_module.temperature.fill_(max(self.lowest, exp(-self.rate * trainer.current_epoch)))
+        """Anneal; a model without a temperature has nothing to anneal."""
+        if hasattr(pl_module, "temperature"):
+            pl_module.temperature.fill_(max(self.lowest, exp(-self.rate * trainer.current_epoch)))

@@ -1,6 +1,7 @@
 """The evaluation classifiers: one pair for some data, whichever run asks for it first.
 
-Their settings are those of configs/classifier_*.yaml. A run gives them nothing but what defines its data.
+Their settings are those of configs/classifier_*.yaml, or of configs/classifier_sequence_*.yaml for whole notes. A run
+gives them nothing but what defines its data.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -21,10 +22,13 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from callbacks.checkpoints import read_checkpoint, write_checkpoint
 from callbacks.generation_metrics import classifier_file
+from datamodules.note_data import NoteData
+from datamodules.note_sequences import NoteSequences
 from experiments.config_files import layers, overlaid
 from experiments.paths import CONFIGS
 from experiments.run import Run
-from lightning_modules.note_classifier import NoteClassifier
+from lightning_modules.note_classifier import Evaluator, NoteClassifier
+from lightning_modules.sequence_classifier import NoteSequenceClassifier
 
 LABELS = ("pitch", "instrument")
 ROWS = tuple(f"classifier_{label}" for label in LABELS)
@@ -38,13 +42,37 @@ OF_THE_DATA = (
 short for."""
 
 
+class Kind(NamedTuple):
+    """The classifiers of one kind of data.
+
+    Attributes:
+        configuration: how the names of their configurations begin.
+        module: their class.
+    """
+
+    configuration: str
+    module: type[Evaluator]
+
+    def file(self, label: str) -> Path:
+        """The configuration of the one of a label."""
+        return CONFIGS / f"{self.configuration}_{label}.yaml"
+
+
+OF_FRAMES, OF_WHOLE_NOTES = Kind("classifier", NoteClassifier), Kind("classifier_sequence", NoteSequenceClassifier)
+
+
+def kind_of(data: NoteData) -> Kind:
+    """The classifiers that judge a data module's notes."""
+    return OF_WHOLE_NOTES if isinstance(data, NoteSequences) else OF_FRAMES
+
+
 @cache
-def settings_hash() -> str:
+def settings_hash(kind: Kind = OF_FRAMES) -> str:
     """A hash of the classifiers' own settings, without those of files, loggers and data that are replaced."""
     found = []
     for label in LABELS:
         settings: dict[str, Any] = {}
-        for layer in layers(CONFIGS / f"classifier_{label}.yaml"):
+        for layer in layers(kind.file(label)):
             settings = overlaid(settings, layer.content)
         for name in ("logger", "plugins", "default_root_dir"):
             settings["trainer"].pop(name)
@@ -53,9 +81,9 @@ def settings_hash() -> str:
     return sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def folder_of(classifier_dir: Path) -> Path:
+def folder_of(classifier_dir: Path, kind: Kind = OF_FRAMES) -> Path:
     """Where the classifiers of these settings are kept, by data hash."""
-    return classifier_dir.expanduser() / settings_hash()
+    return classifier_dir.expanduser() / settings_hash(kind)
 
 
 def ensure(run: Run) -> Path:
@@ -68,7 +96,8 @@ def ensure(run: Run) -> Path:
         ValueError: a file is damaged, of the other label or of other data.
         OSError: one is lacking, and the folder cannot be written to.
     """
-    data_hash, folder = run.datamodule.data_hash, folder_of(run.settings.classifier_dir)
+    data_hash, kind = run.datamodule.data_hash, kind_of(run.datamodule)
+    folder = folder_of(run.settings.classifier_dir, kind)
     for label in LABELS:
         file = classifier_file(folder, data_hash, label)
         if not file.exists():
@@ -77,14 +106,15 @@ def ensure(run: Run) -> Path:
                 if not file.exists():
                     print(f"training the {label} classifier of this data ({data_hash}), once", flush=True)
                     _train(run, label, file)
-        NoteClassifier.load(file, data_hash, label)
+        kind.module.load(file, data_hash, label)
     return folder
 
 
 def _train(run: Run, label: str, file: Path) -> None:
     """Train a classifier of a run's data and write it."""
     data_hash = run.datamodule.data_hash
-    arguments = ["fit", "--config", str(CONFIGS / f"classifier_{label}.yaml"), "--config", _same_data(run, file)]
+    configuration = kind_of(run.datamodule).file(label)
+    arguments = ["fit", "--config", str(configuration), "--config", _same_data(run, file)]
     with isolate_rng(), _own_process_settings():
         trained = type(run)(arguments)
     if trained.datamodule.data_hash != data_hash:
@@ -99,9 +129,12 @@ def _same_data(run: Run, file: Path) -> str:
     """Settings that give a classifier a run's data, with its files beside ``file``."""
     settings = run.plain_settings
     data, shifts = settings["data"], settings["data"]["shifts"]
+    # The length of the segments that a row trains on is its own matter, and the evaluators have theirs.
+    sequence = {name: value for name, value in data.get("sequence", {}).items() if name != "frames"}
     content = {
         "data": {
             **{name: data[name] for name in OF_THE_DATA},
+            **({"sequence": sequence} if sequence else {}),
             "shifts": {"lowest": shifts["lowest"], "highest": shifts["highest"], "pairs": "none"},
         },
         "trainer": {} if run.trainer.loggers else {"logger": False},

@@ -15,9 +15,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.checkpoints import read_checkpoint, resume_point
 from callbacks.generation_metrics import GenerationMetrics
-from callbacks.latent_metrics import LatentMetrics
 from callbacks.run_record import RunRecord
 from callbacks.wandb_run import WandbRun, wandb_mode
+from callbacks.whole_note_metrics import WholeNoteMetrics
 from datamodules.note_data import NoteData
 from experiments import classifiers, scoring
 from experiments.config_files import arranged
@@ -27,7 +27,7 @@ from experiments.paths import CONFIGS
 from experiments.run_folder import claimed, config_hash, refuse_finished, refuse_other_places
 from lightning_modules.axis_stage import LearnsAxis
 from lightning_modules.checkpoint_file import data_state
-from lightning_modules.note_classifier import NoteClassifier
+from lightning_modules.note_classifier import Evaluator
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
 
@@ -150,10 +150,10 @@ class PitchTimbreCLI(CheckedCLI):
             self._check_checkpoint()
             self.datamodule.setup()
             if self.subcommand == "test":
-                self.callback(LatentMetrics).other_training_notes = scoring.own_mapping(self.tested)
+                scoring.reader_of(self).other_training_notes = scoring.own_mapping(self.tested)
             if self.subcommand == "fit":
                 self._identify()
-            if not isinstance(self.model, NoteClassifier):
+            if not isinstance(self.model, Evaluator):
                 self.ensure_classifiers()
 
     before_validate = before_test
@@ -183,8 +183,8 @@ class PitchTimbreCLI(CheckedCLI):
                 wandb_mode()  # refused before anything is trained
             if not any(c.monitor for c in self._callbacks(ModelCheckpoint)):
                 raise ValueError("trainer.callbacks lacks a ModelCheckpoint with a monitor; build on configs/base.yaml")
-            if not isinstance(self.model, NoteClassifier):
-                self.callback(LatentMetrics), self.callback(GenerationMetrics)
+            if not isinstance(self.model, Evaluator):
+                scoring.reader_of(self), scoring.judge_of(self)
         self.before_test()
         resumed, record = self.settings.ckpt_path, self.callback(RunRecord)
         if resumed is not None:
@@ -228,6 +228,8 @@ class PitchTimbreCLI(CheckedCLI):
         folder = classifiers.ensure(self)
         for callback in self._callbacks(GenerationMetrics):
             callback.classifier_dir = folder
+        for judge in self._callbacks(WholeNoteMetrics):
+            judge.classifier_dir = folder
 
     def after_test(self) -> None:
         """Write the scores."""
@@ -237,7 +239,7 @@ class PitchTimbreCLI(CheckedCLI):
         """Score a row at its best checkpoint and its last epoch, or a plain classifier, and write metrics.json."""
         scoring.report_early_stopping(self.trainer)
         with one_line_errors():
-            if not isinstance(self.model, NoteClassifier):
+            if not isinstance(self.model, Evaluator):
                 scoring.score_fit(self)
                 return
             if self.settings.row not in classifiers.ROWS and self.model.label == "pitch":
@@ -270,4 +272,4 @@ def train_classifiers(argv: list[str]) -> str:
     with one_line_errors():
         cli.datamodule.setup()
         cli.ensure_classifiers()
-    return f"{cli.datamodule.data_hash}-{classifiers.settings_hash()}"
+    return f"{cli.datamodule.data_hash}-{classifiers.settings_hash(classifiers.kind_of(cli.datamodule))}"

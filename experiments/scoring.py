@@ -18,8 +18,10 @@ from callbacks.latent_metrics import LatentMetrics
 from callbacks.provenance import git_revision
 from callbacks.run_record import RunRecord
 from callbacks.wandb_run import WandbRun
+from callbacks.whole_note_metrics import WholeNoteMetrics
 from datamodules.atomic_files import replacing, write_json
 from datamodules.note_pairs import NotePairs
+from datamodules.note_sequences import NoteSequences
 from datamodules.sequence_batch import NoteSequenceBatch
 from experiments.busy import busy
 from experiments.paths import GRID_KEY
@@ -63,7 +65,7 @@ def score_fit(run: Run) -> None:
             "last": {"epoch": epochs - 1, **_scores(run, None)},
             "best": {"epoch": best_epoch, **_scores(run, best)},
         }
-    latents = run.callback(LatentMetrics)
+    latents = reader_of(run)
     categories, pitches = latents.training_notes
     _write_table(pd.DataFrame({"category": categories, "pitch": pitches}), run_dir / CATEGORIES)
     scored = run.datamodule.notes.loc[run.datamodule.scored, ["note_id", "instrument", "midi", "group"]]
@@ -71,7 +73,7 @@ def score_fit(run: Run) -> None:
     content = {
         **run.callback(RunRecord).facts(run.trainer),
         "epochs": epochs,
-        "evaluator_fingerprint": " ".join(run.callback(GenerationMetrics).fingerprints().values()),
+        "evaluator_fingerprint": " ".join(judge_of(run).fingerprints().values()),
         "grid_key": os.environ.get(GRID_KEY),
         **scores,
     }
@@ -104,6 +106,18 @@ def score_classifier(run: Run) -> None:
     print(f"scores: {run_dir / 'metrics.json'}", flush=True)
 
 
+def reader_of(run: Run) -> LatentMetrics | WholeNoteMetrics:
+    """The callback that scores what the model reads of the notes."""
+    whole = isinstance(run.datamodule, NoteSequences)
+    return run.callback(WholeNoteMetrics) if whole else run.callback(LatentMetrics)
+
+
+def judge_of(run: Run) -> GenerationMetrics | WholeNoteMetrics:
+    """The callback that scores what the model decodes, and holds the evaluation classifiers."""
+    whole = isinstance(run.datamodule, NoteSequences)
+    return run.callback(WholeNoteMetrics) if whole else run.callback(GenerationMetrics)
+
+
 def close_wandb(run: Run, content: dict[str, Any]) -> None:
     """End the W&B runs of a fit with its numbers."""
     for logger in run.trainer.loggers:
@@ -121,7 +135,7 @@ def write_test(run: Run) -> None:
         "data_hash": data.data_hash,
         "n_scored": int(data.scored.sum()),
         "git_revision": git_revision(),
-        "evaluator_fingerprint": " ".join(run.callback(GenerationMetrics).fingerprints().values()),
+        "evaluator_fingerprint": " ".join(judge_of(run).fingerprints().values()),
         **{protocol: values for protocol, values in _logged(run).items() if values},
     }
     file = results_file(run_of(checkpoint), checkpoint.stem, data, ".json")

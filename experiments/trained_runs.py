@@ -28,7 +28,9 @@ from datamodules.sources.source import NoteSource
 from datamodules.waveforms import SILENCE_PEAK, WaveformSettings, onset
 from lightning_modules.latents import Latents
 from lightning_modules.load import load
+from lightning_modules.note_module import NoteModule
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
+from lightning_modules.whole_note_module import WholeNoteModule
 
 NOTES_AT_ONCE = 256
 Sounds = NDArray[np.float64]
@@ -123,24 +125,35 @@ class TrainedRun:
 
 
 def open_run(folder: Path) -> TrainedRun:
-    """Open the best checkpoint of a run's folder; nothing in the folder is written.
+    """Open the best checkpoint of a run's folder, of a row of single frames; nothing in the folder is written.
 
     Raises:
-        ValueError: the folder is no run of a row, or its settings or its notes cannot be read.
+        ValueError: the folder is no such run, or its settings or its notes cannot be read.
+    """
+    name, model, data = model_and_notes(folder)
+    if not isinstance(model, PitchTimbreVAE) or not isinstance(data, NotePairs):
+        raise ValueError(f"{folder}: holds a {type(model).__name__}, which reads no single frames; give a row as m7")
+    data.setup()
+    return TrainedRun(name, model, data)
+
+
+def model_and_notes(folder: Path) -> tuple[str, NoteModule, NoteData]:
+    """A run's name, the model of its best checkpoint, and its notes, which are not read yet.
+
+    Raises:
+        ValueError: the folder is no run of a row, or its settings cannot be read.
     """
     checkpoint, settings = folder / "checkpoints" / "best.ckpt", folder / "config.yaml"
     for file in (checkpoint, settings):
         if not file.is_file():
             raise ValueError(f"{folder}: has no {file.relative_to(folder)}; give the folder of a finished run")
     model = load(checkpoint)
-    if not isinstance(model, PitchTimbreVAE):
+    if not isinstance(model, PitchTimbreVAE | WholeNoteModule):
         raise ValueError(f"{folder}: holds a {type(model).__name__}, which has no timbre; give a row of the table")
     missing = {"scale", "mel", "pitch_low_bands", "waveforms"} - set(model.data_settings)
     if missing:
         raise ValueError(f"{checkpoint}: does not say its {', '.join(sorted(missing))}; train the run again")
-    data = data_of(settings)
-    data.setup()
-    return TrainedRun("/".join(folder.resolve().parts[-2:]), model, data)
+    return "/".join(folder.resolve().parts[-2:]), model, data_of(settings)
 
 
 def data_of(settings: Path) -> NoteData:
