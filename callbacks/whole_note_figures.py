@@ -191,7 +191,7 @@ def _draw_courses(figure: Figure, grid: Any, courses: Courses, frame_rate_hz: fl
     reach = max(PITCH_SPAN, float(np.abs(np.median(courses.midi) - courses.label)) + 0.5)
     pitch.set_ylim(courses.label - reach, courses.label + reach)
     pitch.set(ylabel="pitch [MIDI]")
-    pitch.set_title("pitch of the frames (beyond the frame: not shown)", fontsize=9)
+    pitch.set_title("pitch of the frames", fontsize=9)
     styles = {"note": figures.GREY, "reconstruction": figures.BLUE, "swap": figures.VERMILION}
     for name, values in courses.loudness.items():
         level.plot(time, values, color=styles[name], linewidth=1.8 if name == "note" else 1, label=name)

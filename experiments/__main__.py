@@ -105,6 +105,13 @@ COMMANDS = {
         "runs/timbre: timbre.md, timbre.csv",
         "experiments.run_measures:timbre",
     ),
+    "pitch-courses": Command(
+        "runs",
+        "measure the pitch of frames in vibrato, trills and glissandi, beside pYIN",
+        "--runs runs/whole_notes/m8/seed_0 --sounds FOLDER",
+        "runs/pitch-courses: pitch-courses.md, pitch-courses.csv",
+        "experiments.run_measures:pitch_courses",
+    ),
     "export": Command(
         "use",
         "write a trained model as ONNX files, for pitch_timbre and the page",

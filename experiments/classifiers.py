@@ -31,9 +31,6 @@ from lightning_modules.note_classifier import Evaluator, NoteClassifier
 from lightning_modules.sequence_classifier import NoteSequenceClassifier
 
 LABELS = ("pitch", "instrument")
-ROWS = tuple(f"classifier_{label}" for label in LABELS)
-"""Classifiers that judge others; one of another name is a row of the table itself."""
-
 OF_THE_DATA = (
     *("name", "source", "root", "corrections", "waveforms", "mel", "split"),
     *("pitch_range", "on_bad_file", "max_notes", "cache_dir"),
@@ -59,6 +56,9 @@ class Kind(NamedTuple):
 
 
 OF_FRAMES, OF_WHOLE_NOTES = Kind("classifier", NoteClassifier), Kind("classifier_sequence", NoteSequenceClassifier)
+
+ROWS = tuple(kind.file(label).stem for kind in (OF_FRAMES, OF_WHOLE_NOTES) for label in LABELS)
+"""Classifiers that judge others; one of another name is a row of the table itself."""
 
 
 def kind_of(data: NoteData) -> Kind:

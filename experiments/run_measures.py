@@ -42,6 +42,19 @@ def timbre(argv: Sequence[str]) -> int:
     return 0
 
 
+def pitch_courses(argv: Sequence[str]) -> int:
+    """Compare the pitch of frames with the truth and with pYIN; returns the exit status."""
+    parser = _parser("pitch-courses", "Compare the pitch of frames, in cents, with moving tones and with pYIN.")
+    parser.add_argument("--sounds", type=Path, metavar="FOLDER", help="sound files that pYIN reads too")
+    arguments = parser.parse_args(argv)
+    from experiments.pitch_courses import measure, to_markdown
+
+    with one_line_errors():
+        scores = measure(arguments.runs, arguments.sounds)
+        _write(arguments.out, "pitch-courses", scores, to_markdown(scores))
+    return 0
+
+
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m experiments {name}", description=description, allow_abbrev=False)
     parser.add_argument("--runs", type=Path, nargs="+", required=True, metavar="FOLDER", help="finished runs")

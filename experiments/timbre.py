@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,14 +21,18 @@ from rich.console import Console
 from rich.progress import track
 from scipy.fft import dct
 from scipy.spatial.distance import pdist, squareform
+from torch import Tensor
 
 from experiments.human_ratings import Study, read_studies
 from experiments.labelled_encoder import NAME, LabelledEncoder
-from experiments.trained_runs import Frames, Sounds, TrainedRun, open_run
+from experiments.trained_runs import Frames, Sounds, TrainedRun
+from experiments.whole_note_runs import NoteCode, WholeNoteRun, open_any_run
 from metrics.degradations import move_instant
 from metrics.timbre import far_neighbour_agreement, rank_agreement, register_r2, triplet_agreement
 
 Codes = Callable[[Frames], NDArray[np.float64]]
+CodeOfFile = Callable[[Path], NDArray[np.float64]]
+AnyRun = TypeVar("AnyRun", bound=TrainedRun)
 
 N_MFCC = 30
 HOP_S, LONGEST_S = 0.05, 3.0
@@ -43,7 +49,7 @@ def mfcc(frames: Frames) -> NDArray[np.float64]:
     return np.asarray(dct(frames.x.double().numpy(), norm="ortho")[:, 1 : N_MFCC + 1])
 
 
-def untrained(run: TrainedRun) -> TrainedRun:
+def untrained(run: AnyRun) -> AnyRun:
     """The run's model with weights that no training has changed."""
     model = copy.deepcopy(run.model)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -51,7 +57,7 @@ def untrained(run: TrainedRun) -> TrainedRun:
         for module in model.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
-    return TrainedRun(f"{run.name} untrained", model, run.data)
+    return replace(run, name=f"{run.name} untrained", model=model)
 
 
 def coded_by(run: TrainedRun) -> Codes:
@@ -67,25 +73,26 @@ def labelled(run: TrainedRun, sounds: Sounds) -> Codes:
     return lambda frames: encoder(frames.x.numpy())
 
 
-def scores_of(run: TrainedRun, code: Codes, sounds: Sounds, studies: Sequence[Study]) -> dict[str, float]:
-    """The measures of one code on the notes of a run, and on the sounds of the studies."""
-    notes, codes = run.data.notes, code(run.frames(sounds))
+def scores_of(
+    notes: pd.DataFrame, codes: NDArray[np.float64], code_of: CodeOfFile, studies: Sequence[Study]
+) -> dict[str, float]:
+    """The measures of one code (N, D) of notes, and of the same code of the sounds of the studies."""
     midi, instruments = notes.midi.to_numpy(), notes.instrument.to_numpy(str)
     found = {
         "register_r2": register_r2(codes, midi, instruments),
         "far_neighbours": 100 * far_neighbour_agreement(codes, midi, instruments),
     }
     if studies:
-        each = [_agreement(run, code, study) for study in studies]
+        each = [_agreement(code_of, study) for study in studies]
         weights = [len(study.files) for study in studies]
         spearman, triplets = np.average(each, axis=0, weights=weights)
         found |= {"human_spearman": float(spearman), "human_triplets": 100 * float(triplets)}
     return found
 
 
-def _agreement(run: TrainedRun, code: Codes, study: Study) -> tuple[float, float]:
+def _agreement(code_of: CodeOfFile, study: Study) -> tuple[float, float]:
     """How one study's ratings agree with the distances of codes: the mean over anchors, by rank and by triplet."""
-    codes = np.stack([code_of_file(run, code, file) for file in study.files])
+    codes = np.stack([code_of(file) for file in study.files])
     distances = squareform(pdist(codes))
     return rank_agreement(distances, study.ratings), triplet_agreement(distances, study.ratings)
 
@@ -116,14 +123,39 @@ def measure(folders: Sequence[Path], ratings: Path | None) -> pd.DataFrame:
     studies = read_studies(ratings) if ratings else []
     rows: list[dict[str, Any]] = []
     for folder in track(folders, "runs", console=Console(stderr=True)):
-        run = open_run(folder)
+        run = open_any_run(folder)
+        if isinstance(run, WholeNoteRun):
+            rows += _of_whole_notes(run, studies, with_others=not rows)
+            continue
         sounds = run.sounds(run.maker.waveforms.duration_s)
         codes = {run.name: coded_by(run)}
         if not rows:
             bare = untrained(run)
             codes = {f"MFCC ({N_MFCC})": mfcc, bare.name: coded_by(bare), NAME: labelled(run, sounds), **codes}
-        rows += [{"code": name, **scores_of(run, code, sounds, studies)} for name, code in codes.items()]
+        for name, code in codes.items():
+            found = scores_of(run.data.notes, code(run.frames(sounds)), partial(code_of_file, run, code), studies)
+            rows.append({"code": name, **found})
     return pd.DataFrame(rows)
+
+
+def mean_mfcc(x: Tensor, mask: Tensor, x_pitch: Tensor | None) -> NDArray[np.float64]:
+    """(B, 30) the mean of :func:`mfcc` over the frames of notes (B, T, F)."""
+    counted = mask.double().numpy()[..., None]
+    each = np.asarray(dct(x.double().numpy(), norm="ortho")[..., 1 : N_MFCC + 1])
+    return np.asarray((each * counted).sum(1) / counted.sum(1))
+
+
+def _of_whole_notes(run: WholeNoteRun, studies: Sequence[Study], with_others: bool) -> list[dict[str, Any]]:
+    """The lines of a run of whole notes, whose code is one of all frames of a sound."""
+    codes: dict[str, NoteCode] = {run.name: run.timbre}
+    if with_others:
+        bare = untrained(run)
+        codes = {f"MFCC ({N_MFCC}), mean": mean_mfcc, bare.name: bare.timbre, **codes}
+    lines = []
+    for name, code in codes.items():
+        of_file = lambda file, code=code: code(*run.read_file(file)[:3])[0]  # noqa: E731
+        lines.append({"code": name, **scores_of(run.data.notes, run.codes_of_notes(code), of_file, studies)})
+    return lines
 
 
 def to_markdown(scores: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,10 @@ class NoteFrames(NamedTuple):
     mono: NDArray[np.float32]
 
 
+NoteCode = Callable[[Tensor, Tensor, Tensor | None], NDArray[np.float64]]
+"""Notes (B, T, F), their masks (B, T), and what their pitch is read from, to codes (B, D)."""
+
+
 @dataclass(frozen=True)
 class WholeNoteRun(TrainedRun):
     """A finished run of a row of whole notes."""
@@ -54,13 +59,17 @@ class WholeNoteRun(TrainedRun):
         return self.data.sequence
 
     @torch.no_grad()
-    def codes_of_notes(self) -> NDArray[np.float64]:
-        """(N, G) the timbre of each of the run's notes."""
+    def timbre(self, x: Tensor, mask: Tensor, x_pitch: Tensor | None) -> NDArray[np.float64]:
+        """(B, G) the timbre of notes (B, T, F)."""
+        return self.model.encode_notes(x, mask, x_pitch).mu.double().numpy()
+
+    def codes_of_notes(self, code: NoteCode) -> NDArray[np.float64]:
+        """(N, D) a code of each of the run's notes."""
         parts = []
         for rows in torch.arange(len(self.data.notes)).split(NOTES_AT_ONCE):
             batch = self.data.read(rows, torch.zeros_like(rows))
-            parts.append(self.model.encode_notes(batch.x, batch.mask, batch.x_pitch).mu.double())
-        return torch.cat(parts).numpy()
+            parts.append(code(batch.x, batch.mask, batch.x_pitch))
+        return np.concatenate(parts)
 
     def read_file(self, file: Path) -> NoteFrames:
         """The frames of a sound file.

@@ -12,6 +12,7 @@ waits for one process (`experiments.grid.processes`). What they have in common i
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -26,7 +27,14 @@ from rich.console import Console
 
 from experiments.exit_codes import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_SIGNAL
 from experiments.grid.cells import Cell, Outcome
-from experiments.grid.keys import check_rows, code_files, data_arguments, fold_arguments, list_cells
+from experiments.grid.keys import (
+    base_arguments,
+    check_rows,
+    code_files,
+    data_arguments,
+    fold_arguments,
+    list_cells,
+)
 from experiments.grid.processes import Program, run_process
 from experiments.grid.progress import GridProgress, tail, training_share
 from experiments.grid.settings import BadInputError, GridSettings, check, parse
@@ -98,8 +106,9 @@ class Grid:
         each = "" if self.settings.folds is None else f", for each of {self.settings.folds} folds"
         print(f"evaluation classifiers: trained first if this data has none{each} (log: {log})", flush=True)
         hashes = []
-        for fold in self.settings.each_fold:
-            arguments = [*data_arguments(self.settings), *fold_arguments(self.settings, fold), *self.settings.extra]
+        for base, fold in itertools.product(base_arguments(self.settings), self.settings.each_fold):
+            about_data = [*base, *data_arguments(self.settings)]
+            arguments = [*about_data, *fold_arguments(self.settings, fold), *self.settings.extra]
             try:
                 with Console().status("reading the notes, training their classifiers where there are none"):
                     ended = run_process(

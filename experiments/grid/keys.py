@@ -151,6 +151,17 @@ def data_arguments(settings: GridSettings) -> list[str]:
     return [] if settings.data is None else ["--config", str(settings.data)]
 
 
+def base_arguments(settings: GridSettings) -> list[list[str]]:
+    """For each data module that the rows read, the arguments that name it: of frames first, then of whole notes."""
+    whole = {_reads_whole_notes(settings.variant(row).of) for row in settings.rows}
+    return [["--config", str(CONFIGS / "whole_notes.yaml")] if of else [] for of in sorted(whole)]
+
+
+def _reads_whole_notes(row: str) -> bool:
+    data = [(yaml.safe_load(text) or {}).get("data") or {} for text in with_bases(CONFIGS / f"{row}.yaml")]
+    return any(each.get("class_path") == "NoteSequences" for each in data)
+
+
 def fold_arguments(settings: GridSettings, fold: int | None) -> list[str]:
     """The part of the command line that says which notes are scored."""
     return [] if fold is None else ["--data.split.folds", str(settings.folds), "--data.split.fold", str(fold)]
