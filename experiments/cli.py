@@ -179,6 +179,11 @@ class PitchTimbreCLI(CheckedCLI):
                     f"model.axis.epochs is {axis_epochs} and trainer.max_epochs {epochs}: nothing but the axis of "
                     "pitch would be learned; lower the first or raise the second"
                 )
+            if axis_epochs and self.datamodule.shifts.pairs == "none":
+                raise ValueError(
+                    f"model.axis.epochs is {axis_epochs}: an axis of pitch is learned from shifted notes, and "
+                    "data.shifts.pairs is none; set it to table or on_the_fly"
+                )
             if any(isinstance(logger, WandbRun) for logger in self.trainer.loggers):
                 wandb_mode()  # refused before anything is trained
             if not any(c.monitor for c in self._callbacks(ModelCheckpoint)):

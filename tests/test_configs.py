@@ -102,6 +102,7 @@ def test_overrides_reach_what_is_interpolated_from_them(
         (["--model.schedule.warmup_steps", "4"], "class_path: WarmupCosine"),
         (["--model.learning_rate", "-1"], "model.learning_rate is -1"),
         (["--data.batch_size", "1"], "data.batch_size is 1"),
+        (["--config", str(CONFIGS / "m7.yaml"), "--data.shifts.pairs", "none"], "data.shifts.pairs is none"),
         (["--data.source.instruments", "[kazoo]"], "'kazoo'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
