@@ -13,15 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from experiments.grid import driver, keys, processes, progress, workers
-from experiments.grid.cells import Cell, Outcome, kept_outcome
+from experiments.grid import driver, processes, progress, workers
 from experiments.grid.driver import run_grid
-from experiments.grid.keys import cell_key, fit_arguments, list_cells
+from experiments.grid.keys import fit_arguments, list_cells
 from experiments.grid.processes import Program
-from experiments.grid.settings import BadInputError, GridSettings, parse
+from experiments.grid.settings import BadInputError, GridSettings
 
 FAKES = Path(__file__).parent
+
+
 FAKE = Program("fake_cell:fit", "fake_cell:prepare")
+
+
 DRIVER = """
 import signal, sys
 sys.path.append(sys.argv[1])
@@ -271,74 +274,6 @@ def test_a_cell_that_ignores_sigterm_is_killed(settings: GridSettings, monkeypat
     assert alive(settings.out) == []
 
 
-def test_the_words_of_a_cell(tmp_path: Path) -> None:
-    settings = parse(
-        ["--rows", "m6", "--epochs", "7", "--data", "x y.yaml", "--out", str(tmp_path), "--", "--model.lr", "1"]
-    )
-    [cell] = list_cells(replace(settings, data=None, seeds=1), "")
-    words = fit_arguments(settings, cell)
-    assert words[:5] == ["fit", "--config", str(keys.CONFIGS / "m6.yaml"), "--config", "x y.yaml"]
-    assert words[5:9] == ["--seed_everything", "0", "--run_dir", str(tmp_path / "m6" / "seed_0")]
-    assert words[9:] == ["--trainer.max_epochs", "7", "--model.lr", "1"]
-
-
-def test_the_key_of_a_cell_follows_its_settings(tmp_path: Path) -> None:
-    data = tmp_path / "data.yaml"
-    data.write_text("data: {name: one}\n")
-    plain = cell_key("m6", GridSettings(data=data), "notes")
-    data.write_text("# a comment\ndata: {name: one}\n")
-    assert cell_key("m6", GridSettings(data=data, jobs=9, seeds=1), "notes") == plain
-    others = [
-        cell_key("m6", GridSettings(data=data), "other notes"),
-        cell_key("m5", GridSettings(data=data), "notes"),
-        cell_key("m6", GridSettings(), "notes"),
-        cell_key("m6", GridSettings(data=data, epochs=3), "notes"),
-        cell_key("m6", GridSettings(data=data, extra=("--model.lr", "1")), "notes"),
-    ]
-    data.write_text("data: {name: two}\n")
-    others.append(cell_key("m6", GridSettings(data=data), "notes"))
-    assert len({plain, *others}) == 7
-
-
-def test_the_key_follows_the_code_but_not_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "metric.py"
-    file.write_text("def mean(x):\n    return sum(x) / len(x)\n")
-    monkeypatch.setattr(keys, "ROOT", tmp_path)
-    monkeypatch.setattr(keys, "CODE_THAT_MATTERS", ("metric.py",))
-    before = keys.code_hash()
-    file.write_text('"""About it."""\n\n\ndef mean(x):\n    """The mean."""\n    return sum(x) / len(x)  # plain\n')
-    assert keys.code_hash() == before
-    file.write_text("def mean(x):\n    return sum(x) / (len(x) - 1)\n")
-    assert keys.code_hash() != before
-
-
-def test_the_code_that_matters_is_there() -> None:
-    files = {str(file.relative_to(keys.ROOT)) for file in keys.code_files()}
-    assert {"metrics/frechet.py", "callbacks/temperature.py", "experiments/cli.py"} <= files
-    assert not files & {"experiments/grid.py", "experiments/table.py"}
-    assert all(file.is_file() for file in keys.code_files())
-
-
-def test_the_epoch_of_a_running_cell(tmp_path: Path) -> None:
-    cell = Cell("m6", 0, tmp_path, epochs=10, key="")
-    assert cell.epoch() == 0
-    log = tmp_path / "metrics.csv"
-    log.write_text("val/acc,epoch\n")
-    assert cell.epoch() == 0
-    log.write_text("val/acc,epoch\n" + "".join(f"{'1' * 100},{epoch}\n" for epoch in range(200)))
-    assert cell.epoch() == 10
-    log.write_text("val/acc,epoch\n1.0,0\n,3\n")
-    assert cell.epoch() == 4
-
-
-def test_the_default_grid_is_the_published_table() -> None:
-    cells = list_cells(parse([]), "")
-    assert len(cells) == 45
-    assert [cell.row for cell in cells[:9]] == ["b", "sharp", "m0", "m1", "m2", "m3", "m4", "m5", "m6"]
-    assert {cell.seed for cell in cells[:9]} == {0}
-    assert all(cell.epochs > 100 for cell in cells)
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -370,66 +305,3 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(12.4, "12 s"), (250, "4 min 10 s"), (11_100, "3 h 05 min")])
-def test_durations_in_words(seconds: float, said: str) -> None:
-    assert progress.in_words(seconds) == said
-
-
-def test_the_share_of_training_is_told() -> None:
-    cell = Cell("m6", 0, Path("nowhere"), epochs=10, key="")
-    outcomes = [Outcome(cell, "finished", 100.0, 95.0), Outcome(cell, "finished", 95.0, 85.0)]
-    assert progress.training_share(outcomes, 2, 100.0) == "90 % of the time of 2 workers (1 min 40 s) was training"
-
-
-def test_the_time_left_counts_the_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = [Cell("m6", seed, tmp_path / str(seed), epochs=10, key="") for seed in range(2)]
-    shown = progress.GridProgress(cells, "1 at a time", tmp_path)
-    shown._started = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: 100.0)
-    shown._tell(Outcome(cells[0], "finished", 100.0, 50.0))
-    assert "about 1 min 40 s left" in shown._times()
-    cells[1].run_dir.mkdir()
-    (cells[1].run_dir / "metrics.csv").write_text("epoch\n9\n")
-    monkeypatch.setattr(progress.time, "monotonic", lambda: 150.0)
-    assert "about 50 s left" in shown._times(), "all epochs are trained, half of the time is still to come"
-
-
-@pytest.mark.parametrize(
-    "content", ["[]", "null", "{", '{"state": 3}', '{"state": "lost", "wall_s": NaN}', '{"state": "lost", "odd": 1}']
-)
-def test_an_odd_outcome_is_none(content: str, tmp_path: Path) -> None:
-    cell = Cell("m6", 0, tmp_path, epochs=10, key="")
-    cell.outcome_file.write_text(content)
-    assert kept_outcome(cell) is None
-    assert kept_outcome(replace(cell, run_dir=tmp_path / "nowhere")) is None
-    assert Outcome(cell, "lost", 3.0, reason="why").keep() == kept_outcome(cell)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe,epoch\n1,2\n", b"epoch\nnan\n", b"epoch\ninf\n", b"epoch\n-9\n", b"a\n1\n"]
-)
-def test_an_odd_log_shows_no_epoch(content: bytes, tmp_path: Path) -> None:
-    cell = Cell("m6", 0, tmp_path, epochs=10, key="key")
-    (tmp_path / "metrics.csv").write_bytes(content)
-    assert cell.epoch() == 0
-
-
-def test_fifos_in_a_cells_folder_are_not_opened(tmp_path: Path) -> None:
-    cell = Cell("m6", 0, tmp_path, epochs=10, key="key")
-    for name in ("metrics.json", "metrics.csv", "outcome.json", "grid_key", "log.txt"):
-        os.mkfifo(tmp_path / name)
-    assert not cell.finished()
-    assert cell.epoch() == 0
-    assert kept_outcome(cell) is None
-    assert len(cell.left_by_others()) == 5
-    assert "log.txt" in progress.tail(cell.log)
-
-
-def test_a_claim_killed_while_it_wrote_its_key_leaves_nothing_to_set_aside(tmp_path: Path) -> None:
-    cell = Cell("m6", 0, tmp_path, epochs=10, key="key")
-    (tmp_path / ".grid_key.123.tmp").write_text("ke")
-    cell.set_aside()
-    assert not (tmp_path / "older").exists()
-    assert (tmp_path / "grid_key").read_text() == "key"
