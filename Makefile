@@ -90,7 +90,7 @@ $(BENCH_READY): $(READY)
 	@touch $@
 
 bench: OUT = runs/bench
-bench: $(BENCH_READY) ## time ours beside the ways of today and the limits, and write bench.json (PARTS="pairs steps metrics startup sound")
+bench: $(BENCH_READY) ## time ours beside the ways of today and the limits, and write bench.json (PARTS="pairs steps metrics startup sound whole_notes")
 	@$(RUN) experiments bench $(if $(PARTS),--parts $(PARTS)) --out '$(OUT)' $(ARGS)
 
 growth: OUT = runs/growth

@@ -104,16 +104,7 @@ class Waveforms:
         return len(self.starts)
 
     def segments(self, first: int | np.ndarray, count: int, notes: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """Return ``count`` samples of some notes from their sample ``first`` on (which may be negative).
-
-        Args:
-            first: one for all notes, or (B,).
-            count: how many samples.
-            notes: which notes, B of them.
-
-        Returns:
-            (B, count) float32; zero before a note's start and after its end.
-        """
+        """Return (B, count) float32 samples of B notes from ``first``, an int or (B,), on; zero outside the notes."""
         starts, lengths = self.starts[notes].tolist(), self.lengths[notes].tolist()
         firsts = np.broadcast_to(first, len(starts)).tolist()
         result = np.zeros((len(starts), count), dtype=np.float32)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from experiments.bench.measure import Measured
 
-PARTS = ("startup", "pairs", "steps", "metrics", "sound")
+PARTS = ("startup", "pairs", "steps", "metrics", "sound", "whole_notes")
 CACHE = Path("~/.cache/pitch-timbre")
 WIDTH = 200
 """Columns of the table where it is not written to a terminal."""
@@ -77,6 +77,10 @@ def _measure(part: str, quick: bool) -> Measured:
         from experiments.bench import sound
 
         return sound.measure(quick)
+    if part == "whole_notes":
+        from experiments.bench import whole_notes
+
+        return whole_notes.measure(CACHE, quick)
     from experiments.bench import metrics
 
     return metrics.measure(quick)

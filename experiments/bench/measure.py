@@ -47,7 +47,7 @@ class Figure:
     """One line of the table.
 
     Attributes:
-        part: pairs, steps, metrics, startup, sound or precision.
+        part: pairs, steps, metrics, startup, sound, whole_notes or precision.
         what: what is measured, with its unit.
         way: who does it.
         role: ours, a way that people use today, or a limit.

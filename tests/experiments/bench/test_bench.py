@@ -15,7 +15,7 @@ from callbacks.pitch_calibration import PitchCalibration
 from datamodules.atomic_files import write_json
 from datamodules.note_pairs import NotePairs
 from experiments import bench
-from experiments.bench import growth, metrics, pairs, precision, shifted_frames, sound, steps
+from experiments.bench import growth, metrics, pairs, precision, shifted_frames, sound, steps, whole_notes
 from experiments.bench.measure import DisagreementError, Goal, OverLimitError, Spread, bounded, interleaved, ratios
 from lightning_modules.objectives import ObjectiveWeights
 from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
@@ -223,3 +223,17 @@ def test_two_precisions_are_compared_within_the_noise_of_seeds(
     assert "BEYOND" in precision.measure((first, far)).figures[0].check
     assert bench.main(["--runs", str(first), str(tmp_path / "none")]) == 2
     assert "no finished cell" in capsys.readouterr().err
+
+
+def test_an_epoch_of_whole_notes_is_measured_both_ways_and_with_the_model(cache_dir: Path) -> None:
+    found = whole_notes.measure(cache_dir, quick=True)
+    assert [figure.way for figure in found.figures] == [
+        "data from the table",
+        "data on the fly",
+        "m8: data and model",
+    ]
+    assert all(figure.value.low > 0 for figure in found.figures)
+    (goal,) = found.goals
+    spent = found.details["core_seconds"]["m8: data and model"]
+    assert len(spent) == whole_notes.QUICK_EPOCHS
+    assert goal.found == pytest.approx(np.median(spent) * 1885 / whole_notes.QUICK_NOTES)
