@@ -14,6 +14,7 @@ HOP = MEL.n_fft // 4
 QUIETEST_DB = -80.0
 """Below a sound's loudest band nothing is compared."""
 PYIN_HZ = (27.5, 4186.0)
+N_HARMONICS = 5
 PYIN_WINDOW, PYIN_HOP = 4096, 512
 """Two periods of the lowest pitch fit in the window, up to 48 kHz."""
 
@@ -63,9 +64,23 @@ def pyin(samples: Samples, rate: int) -> tuple[Samples, NDArray[np.bool_], Sampl
 
 
 def fundamental_midi(samples: Samples, rate: int, near_midi: float) -> float:
-    """The MIDI pitch with its fraction within a semitone of one that is known, by YIN: finer than pYIN's 10 cents."""
-    low, high = librosa.midi_to_hz([near_midi - 1, near_midi + 1])
-    hz = librosa.yin(
-        np.asarray(samples, np.float32), fmin=low, fmax=high, sr=rate, frame_length=PYIN_WINDOW, hop_length=PYIN_HOP
-    )
-    return float(np.median(librosa.hz_to_midi(hz)))
+    """The fundamental of a steady note as MIDI pitch, within half a semitone of one that is known.
+
+    From peaks of the spectrum of the whole note at its first harmonics, a median weighted by their magnitude: right to
+    0.01 cents on pure tones, where YIN is off by up to 6 (its lags are whole samples), and pYIN's grid has 10.
+    """
+    n_fft = 4 * len(samples)
+    magnitude = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), n_fft))
+    found, weights = [], []
+    for harmonic in range(1, N_HARMONICS + 1):
+        bins = harmonic * librosa.midi_to_hz([near_midi - 0.5, near_midi + 0.5]) * n_fft / rate
+        low, high = bins.astype(int)
+        if high + 2 >= len(magnitude):
+            break
+        peak = low + int(magnitude[low : high + 1].argmax())
+        a, b, c = np.log(magnitude[peak - 1 : peak + 2] + 1e-12)
+        found.append((peak + 0.5 * (a - c) / min(a - 2 * b + c, -1e-9)) * rate / n_fft / harmonic)
+        weights.append(magnitude[peak])
+    order = np.argsort(found)
+    share = np.cumsum(np.array(weights)[order])
+    return float(librosa.hz_to_midi(np.array(found)[order][np.searchsorted(share, share[-1] / 2)]))
