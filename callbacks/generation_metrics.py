@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,25 @@ PUBLISHED = ("fid_recon", "fid_rand", "cds")
 TIMBRES_AT_ONCE = 32
 """Timbres decoded together when all pitches of many are made; bounds the memory."""
 
+JUDGES = {"pitch_relu": "cds_relu", "pitch_conv": "cds_conv"}
+"""Pitch classifiers of other architectures, which are asked for nothing but a CDS of their own."""
+
+EVALUATORS = ("pitch", "instrument", *JUDGES)
+"""The names of the classifiers of some data: the label, and the architecture where it is not the published one."""
+
+ALL_NOTES = 2000
+"""At most so many of the scored and training notes make the FID of all notes."""
+
+RANDOM_DRAWS = 10
+"""Draws of random timbres whose FIDs are averaged."""
+
 SWAPS = 2000
 """Pairs of scored notes whose timbre and category are joined when testing."""
 
 
-def classifier_file(classifier_dir: Path, data_hash: str, label: str) -> Path:
-    """Where the evaluation classifier of this data and label is kept."""
-    return classifier_dir.expanduser() / data_hash / f"{label}.ckpt"
+def classifier_file(classifier_dir: Path, data_hash: str, name: str) -> Path:
+    """Where an evaluation classifier of this data is kept, by its name of `EVALUATORS`."""
+    return classifier_dir.expanduser() / data_hash / f"{name}.ckpt"
 
 
 class GenerationMetrics(L.Callback):
@@ -39,9 +53,10 @@ class GenerationMetrics(L.Callback):
 
     The published FID is taken in the instrument classifier's features; the test puts the pitch classifier's beside it,
     and the distance of as many training notes from the scored ones, which is what perfect generation would have. It
-    also joins the timbre of one note with the category of another, and asks the classifiers for both.
-    CDS reads the pitch classifier's posterior. Random timbres come from a generator of the callback's own, so that
-    measuring never changes the training.
+    also joins the timbre of one note with the category of another, and asks the classifiers for both. As FID grows
+    where notes are few, it is also taken of all notes together, and averaged over ten draws of random timbres. CDS
+    reads the pitch classifier's posterior, and in a test those of two classifiers of other architectures. Random
+    timbres come from a generator of the callback's own, so that measuring never changes the training.
 
     Args:
         classifier_dir: where the classifiers are kept, by data hash.
@@ -60,18 +75,18 @@ class GenerationMetrics(L.Callback):
         """
         self._real.clear()
         data_hash = trainer.datamodule.data_hash  # type: ignore[attr-defined]
-        for label in ("pitch", "instrument"):
-            file = classifier_file(self.classifier_dir, data_hash, label)
+        for name in EVALUATORS:
+            file = classifier_file(self.classifier_dir, data_hash, name)
             if not file.exists():
                 raise ValueError(
-                    f"{file}: there is no {label} classifier for this data; train it by "
-                    f"`lightning fit --config configs/classifier_{label}.yaml` with the same data"
+                    f"{file}: there is no {name} classifier for this data; train it by "
+                    f"`lightning fit --config configs/classifier_{name}.yaml` with the same data"
                 )
-            self._classifiers[label] = NoteClassifier.load(file, data_hash, label)
+            self._classifiers[name] = NoteClassifier.load(file, data_hash, name.partition("_")[0])
 
     def fingerprints(self) -> dict[str, str]:
-        """Label -> hash of the classifier that judges it."""
-        return {label: classifier.fingerprint() for label, classifier in self._classifiers.items()}
+        """Label -> hash of the published classifier that judges it."""
+        return {label: self._classifiers[label].fingerprint() for label in ("pitch", "instrument")}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log the epoch's values, computed in the training's precision: a test's, for the table, are in float32."""
@@ -83,6 +98,7 @@ class GenerationMetrics(L.Callback):
         """Log all values: the published ones, and beside them the pitch classifier's, KID and those of real notes."""
         scored, training = gathered_notes(trainer).scored, gathered_notes(trainer).training
         found = self._measure(pl_module, scored, training) | self._swaps(pl_module, scored, training)
+        found |= self._distances_of_many(pl_module, scored, training)
         pl_module.log_dict(
             {f"{'published' if name in PUBLISHED else 'honest'}/{name}": value for name, value in found.items()}
         )
@@ -114,9 +130,12 @@ class GenerationMetrics(L.Callback):
                     real, self._training_features(label, training.x, len(real))
                 )
         chosen = mu if training else mu[torch.randperm(len(mu), generator=source)[:EPOCH_TIMBRES].to(mu.device)]
-        score, marginal, conditional = consistency_diversity_score(self._pitch_posteriors(module, chosen))
+        posteriors = self._pitch_posteriors(module, chosen, ("pitch", *JUDGES) if training else ("pitch",))
+        score, marginal, conditional = consistency_diversity_score(posteriors["pitch"])
         found["cds"] = float(score)
         if training:
+            for name, measure in JUDGES.items():
+                found[measure] = float(consistency_diversity_score(posteriors[name])[0])
             found |= {"cds_marginal_entropy": float(marginal), "cds_conditional_entropy": float(conditional)}
         return found
 
@@ -151,11 +170,36 @@ class GenerationMetrics(L.Callback):
             self._real[label] = (x, self._classifiers[label].features(x))
         return self._real[label][1]
 
-    def _pitch_posteriors(self, module: Any, z: Tensor) -> Tensor:
-        """The pitch classifier's mean posterior for each category, over the timbres z (T, L): (K, classes), float64."""
-        total = torch.zeros((), dtype=torch.float64)  # on the CPU: not every accelerator has float64
+    def _pitch_posteriors(self, module: Any, z: Tensor, judges: Sequence[str]) -> dict[str, Tensor]:
+        """Each judge's mean posterior for each category, over the timbres z (T, L): (K, classes), float64."""
+        totals = dict.fromkeys(judges, torch.zeros((), dtype=torch.float64))  # not every accelerator has float64
         for part in z.split(TIMBRES_AT_ONCE):
             frames = module.decode_all_pitches(part)
-            posterior = self._classifiers["pitch"].posterior(frames.flatten(0, 1))
-            total = total + posterior.unflatten(0, frames.shape[:2]).sum(1).cpu().double()
-        return total / len(z)
+            for judge in judges:
+                posterior = self._classifiers[judge].posterior(frames.flatten(0, 1))
+                totals[judge] = totals[judge] + posterior.unflatten(0, frames.shape[:2]).sum(1).cpu().double()
+        return {judge: total / len(z) for judge, total in totals.items()}
+
+    @torch.no_grad()
+    def _distances_of_many(self, module: Any, scored: NoteOutputs, training: NoteOutputs) -> dict[str, float]:
+        """FID of all notes, that of their two halves, which is its floor, and FID_rand over several draws."""
+        source = torch.Generator().manual_seed(1)
+        features_of = self._classifiers["instrument"].features
+
+        def random_frames(notes: NoteOutputs) -> Tensor:
+            z = torch.randn(notes.mu.shape, generator=source).to(notes.mu)
+            return module.decode(z, F.one_hot(notes.category, module.n_categories).to(z))
+
+        everything = NoteOutputs.joined([scored, training])
+        chosen = torch.randperm(len(everything.x), generator=source)[:ALL_NOTES].to(everything.x.device)
+        notes = NoteOutputs(*(getattr(everything, each.name)[chosen] for each in fields(everything)))
+        recon = module.decode(notes.mu, F.one_hot(notes.category, module.n_categories).to(notes.mu))
+        real, half = features_of(notes.x), len(notes.x) // 2
+        of_scored = self._real_features("instrument", scored.x)
+        draws = [frechet_distance(of_scored, features_of(random_frames(scored))) for _ in range(RANDOM_DRAWS)]
+        return {
+            "fid_recon_all": frechet_distance(real, features_of(recon)),
+            "fid_rand_all": frechet_distance(real, features_of(random_frames(notes))),
+            "fid_real_all_halves": frechet_distance(real[:half], real[half:]),
+            "fid_rand_mean": sum(draws) / len(draws),
+        }

@@ -1,4 +1,4 @@
-"""The evaluation classifiers: one pair for some data, whichever run asks for it first.
+"""The evaluation classifiers: one set for some data, whichever run asks for it first.
 
 Their settings are those of configs/classifier_*.yaml, or of configs/classifier_sequence_*.yaml for whole notes. A run
 gives them nothing but what defines its data.
@@ -21,7 +21,7 @@ from filelock import FileLock
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from callbacks.checkpoints import read_checkpoint, write_checkpoint
-from callbacks.generation_metrics import classifier_file
+from callbacks.generation_metrics import EVALUATORS, classifier_file
 from datamodules.note_data import NoteData
 from datamodules.note_sequences import NoteSequences
 from experiments.config_files import layers, overlaid
@@ -30,7 +30,7 @@ from experiments.run import Run
 from lightning_modules.note_classifier import Evaluator, NoteClassifier
 from lightning_modules.sequence_classifier import NoteSequenceClassifier
 
-LABELS = ("pitch", "instrument")
+LABELS = EVALUATORS[:2]
 OF_THE_DATA = (
     *("name", "source", "root", "corrections", "waveforms", "mel", "split"),
     *("pitch_range", "on_bad_file", "max_notes", "cache_dir"),
@@ -45,19 +45,22 @@ class Kind(NamedTuple):
     Attributes:
         configuration: how the names of their configurations begin.
         module: their class.
+        names: of each the label, and the architecture where it is another.
     """
 
     configuration: str
     module: type[Evaluator]
+    names: tuple[str, ...] = LABELS
 
-    def file(self, label: str) -> Path:
-        """The configuration of the one of a label."""
-        return CONFIGS / f"{self.configuration}_{label}.yaml"
+    def file(self, name: str) -> Path:
+        """The configuration of the one of a name."""
+        return CONFIGS / f"{self.configuration}_{name}.yaml"
 
 
-OF_FRAMES, OF_WHOLE_NOTES = Kind("classifier", NoteClassifier), Kind("classifier_sequence", NoteSequenceClassifier)
+OF_FRAMES = Kind("classifier", NoteClassifier, EVALUATORS)
+OF_WHOLE_NOTES = Kind("classifier_sequence", NoteSequenceClassifier)
 
-ROWS = tuple(kind.file(label).stem for kind in (OF_FRAMES, OF_WHOLE_NOTES) for label in LABELS)
+ROWS = tuple(kind.file(name).stem for kind in (OF_FRAMES, OF_WHOLE_NOTES) for name in kind.names)
 """Classifiers that judge others; one of another name is a row of the table itself."""
 
 
@@ -70,12 +73,12 @@ def kind_of(data: NoteData) -> Kind:
 def settings_hash(kind: Kind = OF_FRAMES) -> str:
     """A hash of the classifiers' own settings, without those of files, loggers and data that are replaced."""
     found = []
-    for label in LABELS:
+    for each in kind.names:
         settings: dict[str, Any] = {}
-        for layer in layers(kind.file(label)):
+        for layer in layers(kind.file(each)):
             settings = overlaid(settings, layer.content)
-        for name in ("logger", "plugins", "default_root_dir"):
-            settings["trainer"].pop(name)
+        for place in ("logger", "plugins", "default_root_dir"):
+            settings["trainer"].pop(place)
         data = {name: value for name, value in settings["data"].items() if name not in OF_THE_DATA}
         found.append([settings["seed_everything"], settings["trainer"], settings["model"], data])
     return sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
@@ -98,31 +101,31 @@ def ensure(run: Run) -> Path:
     """
     data_hash, kind = run.datamodule.data_hash, kind_of(run.datamodule)
     folder = folder_of(run.settings.classifier_dir, kind)
-    for label in LABELS:
-        file = classifier_file(folder, data_hash, label)
+    for name in kind.names:
+        file = classifier_file(folder, data_hash, name)
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(file.with_suffix(".lock")):
                 if not file.exists():
-                    print(f"training the {label} classifier of this data ({data_hash}), once", flush=True)
-                    _train(run, label, file)
-        kind.module.load(file, data_hash, label)
+                    print(f"training the {name} classifier of this data ({data_hash}), once", flush=True)
+                    _train(run, name, file)
+        kind.module.load(file, data_hash, name.partition("_")[0])
     return folder
 
 
-def _train(run: Run, label: str, file: Path) -> None:
+def _train(run: Run, name: str, file: Path) -> None:
     """Train a classifier of a run's data and write it."""
     data_hash = run.datamodule.data_hash
-    configuration = kind_of(run.datamodule).file(label)
+    configuration = kind_of(run.datamodule).file(name)
     arguments = ["fit", "--config", str(configuration), "--config", _same_data(run, file)]
     with isolate_rng(), _own_process_settings():
         trained = type(run)(arguments)
     if trained.datamodule.data_hash != data_hash:
-        raise ValueError(f"the notes changed while the {label} classifier was trained; run the command again")
+        raise ValueError(f"the notes changed while the {name} classifier was trained; run the command again")
     best = read_checkpoint(trained.best_checkpoint.best_model_path)
     trained.model.load_state_dict(best["state_dict"])
     write_checkpoint(trained.model.kept(data_hash), file)
-    print(f"kept the {label} classifier: {file}", flush=True)
+    print(f"kept the {name} classifier: {file}", flush=True)
 
 
 def _same_data(run: Run, file: Path) -> str:

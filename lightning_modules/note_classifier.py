@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -68,11 +70,38 @@ class Evaluator(NoteModule):
         return {"arguments": self.arguments, "data_hash": data_hash, "state_dict": self.state_dict()}
 
 
+def _relu_layers(n_mels: int, width: int) -> nn.Sequential:
+    """Three layers of ReLU, without normalisation: (B, F) to (B, width)."""
+    sizes = [(n_mels, width), (width, width), (width, width)]
+    return nn.Sequential(*(layer for size in sizes for layer in (nn.Linear(*size), nn.ReLU())))
+
+
+def _convolutions(n_mels: int, width: int) -> nn.Sequential:
+    """Three convolutions along the bands, each of half as many places, and a layer: (B, F) to (B, width)."""
+    channels, places = (1, 16, 32, 32), -(-n_mels // 8)
+    convolved = [
+        layer
+        for before, after in pairwise(channels)
+        for layer in (nn.Conv1d(before, after, kernel_size=9, stride=2, padding=4), nn.ReLU())
+    ]
+    end = (nn.Flatten(), nn.Linear(channels[-1] * places, width), nn.ReLU())
+    return nn.Sequential(nn.Unflatten(1, (1, n_mels)), *convolved, *end)
+
+
+_BODIES: dict[str, Callable[[int, int], nn.Sequential]] = {
+    "published": mlp,
+    "relu": _relu_layers,
+    "conv": _convolutions,
+}
+
+
 class NoteClassifier(Evaluator):
     """A frame's pitch or instrument, from true labels.
 
     Args:
         label: which label is learned.
+        architecture: ``published``: three layers of tanh and batch normalisation; ``relu``: three layers without
+            normalisation; ``conv``: three convolutions along the bands.
         n_pitches: K; the CLI takes it from the data.
         n_instruments: how many instruments; the CLI takes it from the data.
         n_mels: F; the CLI takes it from the data.
@@ -88,12 +117,13 @@ class NoteClassifier(Evaluator):
         n_mels: int = 256,
         width: int = 512,
         learning_rate: float = 1e-3,
+        architecture: Literal["published", "relu", "conv"] = "published",
     ) -> None:
         super().__init__()
         self.label, self.learning_rate = label, learning_rate
         check_positive(n_pitches=n_pitches, n_instruments=n_instruments, n_mels=n_mels, width=width)
         check_positive(learning_rate=learning_rate)
-        self.body = mlp(n_mels, width)
+        self.body = _BODIES[architecture](n_mels, width)
         self.head = nn.Linear(width, n_pitches if label == "pitch" else n_instruments)
 
     def features(self, x: Tensor) -> Tensor:

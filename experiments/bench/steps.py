@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from callbacks.epoch_seed import EPOCHS_A_SEED
-from callbacks.generation_metrics import classifier_file
+from callbacks.generation_metrics import EVALUATORS, classifier_file
 from callbacks.pitch_calibration import PitchCalibration
 from callbacks.temperature import TemperatureAnnealing
 from datamodules.atomic_files import replacing
@@ -78,9 +78,10 @@ def built(row: str, epochs: int, *settings: str, trained_classifiers: bool = Tru
 
 def _write_classifiers(cli: Any) -> None:
     data = cli.datamodule
-    for label in ("pitch", "instrument"):
+    for name in EVALUATORS:
+        label: Any = name.partition("_")[0]
         classifier = NoteClassifier(label, data.n_pitches, data.n_instruments, data.n_mels)
-        file = classifier_file(cli.settings.classifier_dir, data.data_hash, label)
+        file = classifier_file(cli.settings.classifier_dir, data.data_hash, name)
         with replacing(file) as temporary:
             torch.save(classifier.kept(data.data_hash), temporary)
 

@@ -65,6 +65,12 @@ HONEST_METRICS = (
 )
 
 
+OTHER_JUDGES = (
+    Metric("cds_relu", "CDS (ReLU judge)", "max", COUNT, digits=2),
+    Metric("cds_conv", "CDS (conv judge)", "max", COUNT, digits=2),
+)
+
+
 HONEST_GENERATION = (
     Metric("pitch_fid_recon", "FID_recon (pitch)", "min", DISTANCE),
     Metric("pitch_fid_rand", "FID_rand (pitch)", "min", DISTANCE),
@@ -74,6 +80,11 @@ HONEST_GENERATION = (
     Metric("swap_instrument", "Swap: instrument", "max", PERCENT),
     Metric("fid_real", "FID real", "neither", DISTANCE),
     Metric("fid_real_halves", "FID real halves", "neither", DISTANCE),
+    Metric("fid_rand_mean", "FID_rand (10 draws)", "min", DISTANCE),
+    Metric("fid_recon_all", "FID_recon (all notes)", "min", DISTANCE),
+    Metric("fid_rand_all", "FID_rand (all notes)", "min", DISTANCE),
+    Metric("fid_real_all_halves", "FID real halves (all notes)", "neither", DISTANCE),
+    *OTHER_JUDGES,
 )
 
 

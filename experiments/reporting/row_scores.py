@@ -11,12 +11,12 @@ import pandas as pd
 
 from datamodules.atomic_files import regular_file
 from experiments.reporting.cells import published_scores, selected
-from experiments.reporting.columns import PERCENT, PUBLISHED_METRICS, Metric
+from experiments.reporting.columns import OTHER_JUDGES, PERCENT, PUBLISHED_METRICS, Metric
 
 HONEST_PITCH = Metric("honest_pitch", "Pitch (logistic)", "min", PERCENT)
 HONEST_INSTRUMENT = Metric("honest_instrument", "Instrument (logistic)", "max", PERCENT)
 HONEST_ACC = Metric("honest_acc", "honest ACC", "max", PERCENT)
-HONEST = (HONEST_PITCH, HONEST_INSTRUMENT, HONEST_ACC)
+HONEST = (HONEST_PITCH, HONEST_INSTRUMENT, HONEST_ACC, *OTHER_JUDGES)
 MEASURES = (*PUBLISHED_METRICS, *HONEST)
 """What rows are compared in: the published metrics, and those with probes and mapping fitted on training notes."""
 
@@ -119,7 +119,7 @@ def read_notes(file: Path) -> Notes | None:
 def _shares(table: pd.DataFrame) -> dict[str, pd.Series]:
     """Metric -> each note's share in it, in [%], of the metrics whose columns are there."""
     columns = {name: f"published_{name}" for name in ("pitch", "instrument", "acc", "pm")}
-    columns |= {metric.name: metric.name for metric in HONEST}
+    columns |= {metric.name: metric.name for metric in HONEST if metric.unit == PERCENT}
     shares = {
         name: 100.0 * pd.to_numeric(table[column], errors="coerce")
         for name, column in columns.items()

@@ -94,6 +94,8 @@ def _frame_sections(cells: pd.DataFrame) -> list[str]:
         "FID (pitch) is in the features of the pitch classifier; KID, and FID of real notes, in those of the",
         "instrument classifier: of as many training notes as are scored, and of two halves of the scored ones. A",
         "swap decodes the timbre of one note with the category of another, and the classifiers are asked for both.",
+        "All notes: the scored and the training notes (at most 2,000), as FID is too large where notes are few; its",
+        "floor is that of two halves of the real ones. The CDS of the published protocol has a tanh judge.",
         "",
         *markdown(HONEST_GENERATION, {"here": generation}),
         "",

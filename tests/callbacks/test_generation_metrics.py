@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.precision import Precision
 
 from callbacks.checkpoints import write_checkpoint
 from callbacks.gathered_notes import NoteGatherer
-from callbacks.generation_metrics import GenerationMetrics, classifier_file
+from callbacks.generation_metrics import JUDGES, GenerationMetrics, classifier_file
 from lightning_modules.latents import Latents
 from lightning_modules.note_classifier import NoteClassifier
 from metrics.consistency_diversity import consistency_diversity_score
@@ -24,12 +24,17 @@ from tests.callbacks.stand_ins import BF16, F_MELS, K, Recorder, at_epoch, laten
 def classifiers(tmp_path: Path) -> dict[str, NoteClassifier]:
     torch.manual_seed(1)
     made = {
-        label: NoteClassifier(label, n_pitches=K, n_instruments=3, n_mels=F_MELS, width=24)  # type: ignore[arg-type]
-        for label in ("pitch", "instrument")
+        name: NoteClassifier(label, K, 3, F_MELS, width=24, architecture=kind)  # type: ignore[arg-type]
+        for name, label, kind in (
+            ("pitch", "pitch", "published"),
+            ("instrument", "instrument", "published"),
+            ("pitch_relu", "pitch", "relu"),
+            ("pitch_conv", "pitch", "conv"),
+        )
     }
-    for label, classifier in made.items():
+    for name, classifier in made.items():
         classifier.body(torch.randn(200, F_MELS))  # moves the running statistics
-        write_checkpoint(classifier.eval().kept("hash"), classifier_file(tmp_path, "hash", label))
+        write_checkpoint(classifier.eval().kept("hash"), classifier_file(tmp_path, "hash", name))
     return made
 
 
@@ -56,6 +61,16 @@ def test_generation_metrics_are_their_definitions(tmp_path: Path, classifiers: d
     for label, name in (("instrument", "published/fid_recon"), ("pitch", "honest/pitch_fid_recon")):
         features = classifiers[label].features
         assert module.logged[name] == pytest.approx(frechet_distance(features(x), features(made)), rel=1e-6)
+    everything = torch.cat([x, x])
+    made_again = torch.cat([made, made])
+    features = classifiers["instrument"].features
+    together = frechet_distance(features(everything), features(made_again))
+    assert module.logged["honest/fid_recon_all"] == pytest.approx(together, rel=1e-4)
+    assert module.logged["honest/fid_rand_mean"] != module.logged["published/fid_rand"]
+    for name, measure in JUDGES.items():
+        judge = classifiers[name].posterior
+        p = torch.stack([judge(frames).double().mean(0) for frames in module.decode_all_pitches(encoded.mu)])
+        assert module.logged[f"honest/{measure}"] == pytest.approx(float(consistency_diversity_score(p)[0]), rel=1e-5)
     posterior = classifiers["pitch"].posterior
     p = torch.stack([posterior(frames).double().mean(0) for frames in module.decode_all_pitches(encoded.mu)])
     assert module.logged["published/cds"] == pytest.approx(consistency_diversity_score(p)[0], rel=1e-5)

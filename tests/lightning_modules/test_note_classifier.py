@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,3 +76,16 @@ def test_a_fingerprint_tells_classifiers_apart(tmp_path: Path) -> None:
     write_checkpoint(one.kept("hash"), tmp_path / "one.ckpt")
     assert NoteClassifier.load(tmp_path / "one.ckpt", "hash", "pitch").fingerprint() == one.fingerprint()
     assert one.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize("architecture", ["published", "relu", "conv"])
+@pytest.mark.parametrize("n_mels", [256, 57])
+def test_every_architecture_is_kept_and_loaded(tmp_path: Path, architecture: Any, n_mels: int) -> None:
+    torch.manual_seed(0)
+    made = NoteClassifier("pitch", 5, 2, n_mels, width=16, architecture=architecture).eval()
+    write_checkpoint(made.kept("hash"), tmp_path / "pitch.ckpt")
+    x = torch.randn(4, n_mels)
+    assert made.features(x).shape == (4, 16)
+    torch.testing.assert_close(
+        NoteClassifier.load(tmp_path / "pitch.ckpt", "hash", "pitch").posterior(x), made.posterior(x)
+    )
