@@ -225,6 +225,7 @@ def test_two_precisions_are_compared_within_the_noise_of_seeds(
     assert "no finished cell" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_epoch_of_whole_notes_is_measured_both_ways_and_with_the_model(cache_dir: Path) -> None:
     found = whole_notes.measure(cache_dir, quick=True)
     assert [figure.way for figure in found.figures] == [
