@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import librosa
 import numpy as np
@@ -35,9 +35,10 @@ from datamodules.waveforms import WaveformSettings, prepare_waveform
 from experiments import exit_codes
 from experiments.busy import busy
 from experiments.paths import ROOT
-from lightning_modules.checkpoint_file import data_state
-from lightning_modules.networks import Decoder, Dimensions, MfccTimbreEncoder
+from lightning_modules.load import load
+from lightning_modules.networks import Decoder, MfccTimbreEncoder
 from lightning_modules.pitch_axis import BINS_PER_SEMITONE, EquivariantPitchEncoder
+from lightning_modules.pitch_timbre_vae import PitchTimbreVAE
 
 FORMAT = 1
 """Of the card and of the graphs' inputs and outputs; `pitch_timbre.model` refuses others."""
@@ -188,31 +189,13 @@ def parts_of(run: Path) -> Parts:
         ValueError: the run has another pitch encoder, or no checkpoint.
     """
     file = run / "checkpoints" / "best.ckpt"
-    checkpoint = read_checkpoint(file)
-    state, data = checkpoint["state_dict"], data_state(checkpoint)
-    if "pitch_encoder.windows.weight" not in state:
+    model = load(file)
+    if not isinstance(model, PitchTimbreVAE) or not isinstance(model.pitch_encoder, EquivariantPitchEncoder):
         raise ValueError(f"{file}: its pitch encoder is not the equivariant one; export a run of the row m7")
+    data, pitch, settings = model.data_settings, model.pitch_encoder, waveform_settings(run)
     mel, scale = MelSettings(**data["mel"]), FrameScale(**data["scale"])
     low = LowBandSettings(**data["pitch_low_bands"]) if data["pitch_low_bands"] else None
-    settings = waveform_settings(run)
-    width, n_in = state["decoder.first.weight"].shape
-    n_latent = len(state["timbre_encoder.head.bias"]) // 2
-    n_categories, n_candidates = n_in - n_latent, state["candidate_mass"].shape[1]
-    lowest, highest = data["pitch_range"]
-    n_pitches = highest - lowest + 1
-    dimensions = Dimensions(
-        n_mels=mel.n_mels,
-        n_latent=n_latent,
-        n_pitches=n_pitches,
-        n_categories=n_categories,
-        width=width,
-        mel_hz=mel_centres_hz(mel),
-        lowest_midi=lowest - (n_categories - n_pitches) // 2,
-    )
-    pitch = EquivariantPitchEncoder(dimensions, margin=(n_candidates - n_pitches) // 2)
-    timbre, decoder = MfccTimbreEncoder(dimensions), Decoder(dimensions)
-    for name, part in (("pitch_encoder", pitch), ("timbre_encoder", timbre), ("decoder", decoder)):
-        part.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
+    timbre = cast(MfccTimbreEncoder, model.timbre_encoder)
     encoder = ExportedEncoder(pitch, timbre, mel, low, scale, settings.sample_rate, settings.length)
     facts = {
         "sample_rate": settings.sample_rate,
@@ -224,14 +207,14 @@ def parts_of(run: Path) -> Parts:
         "fmax_hz": mel.fmax_hz,
         "scale_low": scale.low,
         "scale_high": scale.high,
-        "n_latent": n_latent,
-        "n_categories": n_categories,
-        "n_candidates": n_candidates,
+        "n_latent": model.n_latent,
+        "n_categories": model.n_categories,
+        "n_candidates": pitch.n_candidates,
         "first_category": int(pitch.first),
-        "midi_of_category_0": int(state["midi_offset"]),
-        "epoch": int(checkpoint["epoch"]),
+        "midi_of_category_0": int(model.midi_offset),
+        "epoch": int(read_checkpoint(file)["epoch"]),
     }
-    return Parts(encoder.eval(), decoder.eval(), facts)
+    return Parts(encoder.eval(), model.decoder, facts)
 
 
 def waveform_settings(run: Path) -> WaveformSettings:
