@@ -94,6 +94,8 @@ def _crepe(samples: NDArray[np.float32], rate: int, size: str) -> float:
         model=size,
         batch_size=CREPE_FRAMES_AT_ONCE,
         return_periodicity=True,
+        # As crepe does by default; torchcrepe's own, a path through all frames, is led astray by the silence of tails.
+        decoder=torchcrepe.decode.weighted_argmax,
     )
     return vote(hz[0].numpy(), power_at(samples, hz.shape[1]) * periodicity[0].numpy())
 
