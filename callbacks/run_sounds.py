@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _sounds(data: Any, module: Any, scored: NoteOutputs) -> dict[str, audio.Samp
     shown = choose_examples(scored.instrument.tolist(), scored.pitch.tolist())
     midi = [data.lowest_midi + int(scored.pitch[note]) for note in shown]
     names = [
-        f"{place}_{data.instruments[scored.instrument[note]]}_{note_name(pitch)}"
+        f"{place}_{plain_name(data.instruments[scored.instrument[note]])}_{note_name(pitch)}"
         for place, (note, pitch) in enumerate(zip(shown, midi, strict=True), 1)
     ]
 
@@ -100,3 +101,8 @@ def _sounds(data: Any, module: Any, scored: NoteOutputs) -> dict[str, audio.Samp
             as_named = f"{name}_at_{note_name(pitch)}" if kind == "swap" else f"{name}_{kind}"
             sounds[as_named] = render_note(bands, power, pitch, pitch, plain_loudness(LASTS_S), rate)
     return sounds
+
+
+def plain_name(instrument: str) -> str:
+    """An instrument's name as a part of a file's name, whatever it holds (``Horn [/muted]``, ``../../x``)."""
+    return re.sub(r"\W+", "_", instrument)[:40]
