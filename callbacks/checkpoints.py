@@ -53,8 +53,8 @@ def _first_fault(checkpoint: dict[str, Any]) -> str | None:
             return f"its {name} is {checkpoint[name]!r}"
         if name in checkpoint and not isinstance(checkpoint[name], kind):
             return f"its {name} is of type {type(checkpoint[name]).__name__}"
-    if not data_state(checkpoint).get("pitch_range"):
-        return "its data has no pitch range"
+    if not data_state(checkpoint):
+        return "it does not say its data"
     version = checkpoint["pytorch-lightning_version"]
     if not re.fullmatch(r"\d+(\.\w+)+", version):
         return f"its pytorch-lightning_version is {version!r}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.atomic_files import replacing
+from callbacks.figure_style import BLACK, BLUE, COLOURS, GREY, VERMILION, count_epochs, in_style
 from datamodules.sources.pitches import name_from_midi
 from metrics.category_mapping import best_matching, matched_accuracy
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
-DOTS_PER_INCH = 100
-# Okabe and Ito's colours, told apart by colour-blind readers; the yellow darkened to be seen on white.
-BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-SKY, PURPLE, YELLOW, BLACK, GREY = "#56B4E9", "#CC79A7", "#C9B400", "#000000", "#8C8C8C"
-COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, YELLOW)
 MARKERS = "osD^vP*Xop^D<>h"
 HZ_TICKS = {500: "500", 1000: "1k", 2000: "2k", 5000: "5k", 10_000: "10k"}
 LEVEL_TICKS = (0, -50, -100)
@@ -80,6 +74,7 @@ LINE_STYLES: dict[str, dict[str, Any]] = {
 }
 
 
+@in_style
 def draw_spectra(panels: Sequence[Sequence[Spectrum]], rows: Sequence[str], units: FrameUnits, title: str) -> Figure:
     """Draw a grid of spectra: level against frequency on the mel scale.
 
@@ -98,7 +93,7 @@ def draw_spectra(panels: Sequence[Sequence[Spectrum]], rows: Sequence[str], unit
         for place, row in enumerate(panels):
             _draw_spectrum(axes, row[column], units, base=-place * ROW_DB)
         shown = {hz: name for hz, name in HZ_TICKS.items() if units.mel_hz[0] <= hz <= units.mel_hz[-1]}
-        axes.set_xticks([units.band(hz) for hz in shown], list(shown.values()), fontsize=8)
+        axes.set_xticks([units.band(hz) for hz in shown], list(shown.values()))
         axes.set(xlim=(0, len(units.mel_hz) - 1), ylim=(-ROW_DB * len(panels), 0))
         axes.grid(axis="x", color="0.9", linewidth=0.5)
         axes.tick_params(axis="y", length=2)
@@ -116,11 +111,10 @@ def draw_spectra(panels: Sequence[Sequence[Spectrum]], rows: Sequence[str], unit
             textcoords="offset points",
             ha="right",
             va="center",
-            fontsize=9,
         )
-    figure.legend(handles=legend_handles(figure), loc="lower right", ncols=4, fontsize=8, frameon=False)
-    figure.text(0.02, 0.12 / height, "frequency [Hz], mel scale; level [dB], 0: the loudest band of all", fontsize=8)
-    figure.suptitle(title, fontsize=12)
+    figure.legend(handles=legend_handles(figure), loc="lower right", ncols=4, frameon=False)
+    figure.text(0.02, 0.12 / height, "frequency [Hz], mel scale; level [dB], 0: the loudest band of all")
+    figure.suptitle(title)
     figure.subplots_adjust(1.35 / width, 0.65 / height, 1 - 0.1 / width, 1 - 0.45 / height, wspace=0.05)
     return figure
 
@@ -135,7 +129,7 @@ def _draw_spectrum(axes: Axes, panel: Spectrum, units: FrameUnits, base: float) 
     for name, frame in panel.lines.items():
         level = np.maximum(units.level(frame) - HEADROOM_DB, -ROW_DB)
         axes.plot(base + level, label=name, **LINE_STYLES[name])
-    axes.text(0.98 * len(units.mel_hz), base - 4, panel.title, ha="right", va="top", fontsize=8)
+    axes.text(0.98 * len(units.mel_hz), base - 4, panel.title, ha="right", va="top")
 
 
 def legend_handles(figure: Figure) -> list[Any]:
@@ -214,6 +208,7 @@ def draw_swaps(
     return draw_spectra(panels, rows, units, "Pairs of notes, their reconstructions, and their pitches exchanged")
 
 
+@in_style
 def draw_timbre_space(mu: Floats, instrument: Integers, midi: Integers, instruments: Sequence[str]) -> Figure:
     """Draw the timbre space in its two principal components, by instrument and by pitch.
 
@@ -234,18 +229,18 @@ def draw_timbre_space(mu: Floats, instrument: Integers, midi: Integers, instrume
         face = colour if label < len(COLOURS) else "none"  # hollow when the colours repeat
         chosen = instrument == label
         by_instrument.scatter(x[chosen], y[chosen], 34, face, marker=marker, label=plain_text(name), edgecolors=colour)
-    by_instrument.legend(loc="center right", bbox_to_anchor=(-0.13, 0.5), fontsize=8, title="Instrument", frameon=False)
-    by_instrument.set_title("by instrument: should form groups", fontsize=10)
+    by_instrument.legend(loc="center right", bbox_to_anchor=(-0.13, 0.5), title="Instrument")
+    by_instrument.set_title("by instrument: should form groups")
     points = by_pitch.scatter(x, y, 34, midi, cmap="viridis", linewidths=0)
     ticks = _octaves(int(midi.min()), int(midi.max()))
     bar = figure.colorbar(points, ax=by_pitch, ticks=ticks, label="pitch")
     bar.set_ticklabels([name_from_midi(tick) for tick in ticks])
-    by_pitch.set_title("by pitch: should not show", fontsize=10)
+    by_pitch.set_title("by pitch: should not show")
     for axes in (by_instrument, by_pitch):
         axes.set_xlabel(f"first principal component ({share[0]:.0f} % of the variance)")
         axes.grid(color="0.92", linewidth=0.5)
     by_instrument.set_ylabel(f"second principal component ({share[1]:.0f} %)")
-    figure.suptitle(f"Timbre space: posterior means of z of {len(mu)} scored notes", fontsize=11)
+    figure.suptitle(f"Timbre space: posterior means of z of {len(mu)} scored notes")
     figure.subplots_adjust(0.17, 0.1, 0.99, 0.88, 0.08)
     return figure
 
@@ -255,6 +250,7 @@ def _octaves(lowest: int, highest: int) -> list[int]:
     return [midi for midi in range(lowest, highest + 1) if midi % 12 == 0] or sorted({lowest, highest})
 
 
+@in_style
 def draw_pitch_matrix(
     fitted: tuple[Tensor, Tensor], scored: tuple[Tensor, Tensor], n_pitches: int, lowest: int
 ) -> Figure:
@@ -284,7 +280,7 @@ def draw_pitch_matrix(
         extent = (-0.5, n_pitches - 0.5, -1.5, n_pitches - 0.5)
         picture = axes.imshow(share, cmap=shades, vmin=0, vmax=100, origin="lower", aspect="equal", extent=extent)
         right = 100 * matched_accuracy(categories, pitches, *fitted)
-        axes.set_title(f"{len(pitches)} {name} notes: {right:.1f} % on the diagonal", fontsize=10)
+        axes.set_title(f"{len(pitches)} {name} notes: {right:.1f} % on the diagonal")
         for octave in (-12, 12):
             axes.axline((max(0, -octave), max(0, octave)), slope=1, color="0.6", linewidth=0.6, linestyle=":")
         axes.axhline(-0.5, color="0.6", linewidth=0.6)
@@ -292,7 +288,7 @@ def draw_pitch_matrix(
         axes.set_yticks([-1, *(tick - lowest for tick in ticks)], ["none", *names])
         axes.set_xlabel("true pitch")
     grid[0].set_ylabel("pitch matched to the category")
-    figure.suptitle("Pitch categories against true pitches (dotted: an octave off)", fontsize=11)
+    figure.suptitle("Pitch categories against true pitches (dotted: an octave off)")
     figure.subplots_adjust(0.06, 0.08, 0.9, 0.9, 0.06)
     bar = figure.add_axes((0.92, 0.14, 0.014, 0.68))
     figure.colorbar(picture, cax=bar, label="share of the notes of a pitch [%]")
@@ -314,6 +310,9 @@ PANELS = (
     Panel("val/loss/total", "Validation loss", "loss"),
     Panel("val/cds", "Consistency and diversity of generated pitch", "CDS"),
 )
+
+
+AXIS_PANEL = Panel("train/loss/alignment", "Axis of pitch: alignment of pairs", "-log Pr[c' - c = shift] [nats]")
 
 
 def waking_epoch(log: pd.DataFrame) -> int | None:
@@ -342,52 +341,65 @@ def waking_epoch(log: pd.DataFrame) -> int | None:
     return int(seen["epoch"].iloc[start + int((kl[start:] >= half).argmax())])
 
 
+@in_style
 def draw_curves(
     logs: Mapping[str, Sequence[pd.DataFrame]], styles: Mapping[str, Mapping[str, Any]], title: str
 ) -> Figure:
-    """Draw learning curves, and when the pitch code wakes.
+    """Draw learning curves, when the pitch code wakes, and the epochs that learn nothing but an axis of pitch.
+
+    A row of several seeds is their mean with a band of one population deviation. KL(c) tells nothing of an axis: while
+    it is learned, a single run is shown by the axis' own terms.
 
     Args:
-        logs: name (of a row) -> the ``metrics.csv`` of its seeds; the first is drawn thick, the others thin.
-        styles: name -> how its lines are drawn; other names get a colour each.
+        logs: name (of a row) -> the ``metrics.csv`` of its seeds.
+        styles: name -> how its line is drawn; other names get a colour each.
         title: of the figure.
     """
     figure = Figure(figsize=(13, 8.5))
-    spare = {name: {"color": f"C{place}"} for place, name in enumerate(logs)}
+    taken = {style.get("color") for style in styles.values()}
+    free = [colour for colour in COLOURS if colour not in taken] or COLOURS
+    spare = {name: {"color": free[place % len(free)]} for place, name in enumerate(logs)}
     alone = next(iter(logs.values()))[0] if sum(map(len, logs.values())) == 1 else None
-    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+    first = AXIS_PANEL if alone is not None and axis_epochs(alone) else PANELS[0]
+    for axes, panel in zip(figure.subplots(2, 2).flat, (first, *PANELS[1:]), strict=True):
         for name, seeds in list(logs.items())[::-1]:
-            for place, log in reversed(list(enumerate(seeds))):
-                _draw_curve(axes, log, panel, name if place == 0 else None, styles.get(name, spare[name]))
-        axes.set(title=panel.title, xlabel="epoch", ylabel=panel.axis)
+            _draw_curve(axes, seeds, panel, name, styles.get(name, spare[name]))
+        axes.set(title=panel.title, ylabel=panel.axis)
+        count_epochs(axes)
         low, high = axes.get_ylim()
         if high - low < LEAST_RISE:  # a frozen encoder's curve is rounding noise
             axes.set_ylim(low - LEAST_RISE, high + LEAST_RISE)
-        axes.grid(color="0.9", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        if alone is not None and (woken := waking_epoch(alone)) is not None:
+        axes.grid()
+        if alone is not None and (learned := axis_epochs(alone)):
+            axes.axvspan(-0.5, learned - 0.5, color="0.93", zorder=0, label="axis of pitch\nis learned")
+        elif alone is not None and (woken := waking_epoch(alone)) is not None:
             label = f"the pitch code\nwakes (half of\nKL(c)'s rise):\nepoch {woken}"
             axes.axvline(woken, color=VERMILION, linestyle="--", linewidth=1, label=label)
-    figure.legend(handles=legend_handles(figure)[::-1], loc="center left", bbox_to_anchor=(0.85, 0.5), frameon=False)
+    handles = legend_handles(figure)[::-1] + figure.axes[0].patches[:1]
+    figure.legend(handles=handles, loc="center left", bbox_to_anchor=(0.85, 0.5))
     figure.suptitle(title)
     figure.subplots_adjust(0.06, 0.07, 0.84, 0.92, 0.18, 0.28)
     return figure
 
 
-def _draw_curve(axes: Axes, log: pd.DataFrame, panel: Panel, name: str | None, style: Mapping[str, Any]) -> None:
-    if panel.column not in log:
+def axis_epochs(log: pd.DataFrame) -> int:
+    """How many epochs of a ``metrics.csv`` have learned nothing but an axis of pitch: those without an ELBO."""
+    if AXIS_PANEL.column not in log or "train/loss/reconstruction" not in log:
+        return 0
+    only = log[AXIS_PANEL.column].notna() & log["train/loss/reconstruction"].isna()
+    return int(log.loc[only, "epoch"].max()) + 1 if only.any() else 0
+
+
+def _draw_curve(axes: Axes, seeds: Sequence[pd.DataFrame], panel: Panel, name: str, style: Mapping[str, Any]) -> None:
+    """The mean of a row's seeds against the epoch, and a band of one deviation."""
+    found = [log.set_index("epoch")[panel.column].dropna() for log in seeds if panel.column in log]
+    if not found:
         return
-    seen = log[["epoch", panel.column]].dropna()
-    width = {"linewidth": 1.8, "label": name} if name is not None else {"linewidth": 0.5, "alpha": 0.6}
-    axes.plot(seen["epoch"].to_numpy(), seen[panel.column].to_numpy(), **{**style, **width})
-    woken = waking_epoch(log) if panel is PANELS[0] else None
-    if woken is not None and name is not None:
-        there = seen[seen["epoch"] == woken][panel.column]
-        axes.plot([woken], there, marker="o", markersize=6, color=style.get("color", BLUE), markeredgecolor="white")
-
-
-def save_figure(figure: Figure, file: Path) -> Path:
-    """Write a figure as PNG, whole or not at all."""
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png", pil_kwargs={"compress_level": 3})
-    return file
+    values = pd.concat(found, axis=1)
+    mean, spread = values.mean(axis=1), values.std(axis=1, ddof=0)
+    axes.plot(mean.index, mean.to_numpy(), **{**style, "linewidth": 1.6, "label": name})
+    if len(found) > 1:
+        axes.fill_between(mean.index, mean - spread, mean + spread, color=style.get("color"), alpha=0.15, linewidth=0)
+    woken = waking_epoch(seeds[0]) if panel is PANELS[0] else None
+    if woken is not None and woken in mean.index:
+        axes.plot([woken], [mean[woken]], "o", markersize=6, color=style.get("color", BLUE), markeredgecolor="white")

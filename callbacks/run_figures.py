@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from callbacks import figures
+from callbacks.figure_style import save_figure
 from callbacks.figures import FrameUnits
 from callbacks.gathered_notes import NoteOutputs, PitchCategories, gathered_notes
 from callbacks.wandb_run import WandbRun
@@ -53,7 +54,7 @@ class RunFigures(L.Callback):
         notes = gathered_notes(trainer)
         drawn = self._draw(trainer.datamodule, pl_module, notes.scored.cpu(), notes.training.categories)  # type: ignore[attr-defined]
         files = {
-            f"figures/{name}": figures.save_figure(figure, self.run_dir / "figures" / f"{name}.png")
+            f"figures/{name}": save_figure(figure, self.run_dir / "figures" / f"{name}.png")
             for name, figure in drawn.items()
         }
         for logger in trainer.loggers:

@@ -13,7 +13,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from callbacks.epoch_log import FitLogger
 from callbacks.provenance import computed_by, differences, git_revision
 from datamodules.atomic_files import write_json
-from datamodules.splits import write_split
 
 
 class RunRecord(L.Callback):
@@ -99,7 +98,7 @@ class RunRecord(L.Callback):
         if self._sessions and (changed := differences(self._sessions[-1], session)):
             print(f"this run goes on with other {changed}: its bits may not be those of one session", flush=True)
         self._sessions.append(session)
-        write_split(data.notes, data.parts, self.run_dir / "split.csv")
+        data.write_split(self.run_dir / "split.csv")
         facts = self.facts(trainer)
         write_json(self.run_dir / "run.json", facts)
         for logger in trainer.loggers:
@@ -130,16 +129,10 @@ class RunRecord(L.Callback):
         return {
             "row": self.row,
             "seed": self.seed,
-            **({"fold": data.split.fold} if data.split.folds else {}),
             "config_hash": self.config_hash,
             "data": data.name,
             "data_hash": data.data_hash,
-            "n_notes": len(data.notes),
-            "split": data.split.kind,
-            "selected_on": "other notes" if data.parts.has_selection else "scored notes",
-            "n_selection": int(data.parts.selection.sum()),
-            "n_scored": int(data.scored.sum()),
-            "n_dropped": len(data.dropped),
+            **data.facts(),
             **computed_by(),
             "sessions": self._sessions,
             "precision": str(trainer.precision),

@@ -100,7 +100,7 @@ def start_run(folder: Path, mode: str, identity: dict[str, str], **about: Any) -
     write_json(file, {"id": run_id, "identity": identity})
     try:
         run = wandb.init(
-            project=PROJECT,
+            project=os.environ.get("WANDB_PROJECT") or PROJECT,
             dir=str(folder),
             mode=mode,  # type: ignore[arg-type]
             id=run_id,

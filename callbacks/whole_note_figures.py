@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from callbacks import figures
+from callbacks.figure_style import save_figure
 from callbacks.figures import Floats, FrameUnits
 from callbacks.run_figures import frame_units
 from callbacks.wandb_run import WandbRun
@@ -73,7 +74,7 @@ class WholeNoteFigures(L.Callback):
             return
         drawn = self.draw(trainer.datamodule, pl_module)  # type: ignore[attr-defined]
         files = {
-            f"figures/{name}": figures.save_figure(figure, self.run_dir / "figures" / f"{name}.png")
+            f"figures/{name}": save_figure(figure, self.run_dir / "figures" / f"{name}.png")
             for name, figure in drawn.items()
         }
         for logger in trainer.loggers:

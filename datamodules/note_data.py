@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import numpy as np
 import pandas as pd
 import torch
@@ -21,14 +20,15 @@ from datamodules.epoch_sampler import EpochSampler, ShiftSettings, loader_of
 from datamodules.frames import FrameMaker
 from datamodules.mel import FrameScale, LowBandSettings, MelSettings, mel_centres_hz
 from datamodules.pitch_trackers import Estimator, heard_pitches
+from datamodules.run_data import RunData
 from datamodules.sequence_batch import NoteSequenceBatch
 from datamodules.sources.source import NoteSource
-from datamodules.splits import Split, SplitSettings, split_notes
+from datamodules.splits import Split, SplitSettings, split_notes, write_split
 from datamodules.table_files import clean_text
 from datamodules.waveforms import Waveforms, WaveformSettings, load_waveforms
 
 
-class NoteData(L.LightningDataModule):
+class NoteData(RunData):
     """Notes of one source, split into training and scored ones; a subclass makes batches of them.
 
     Args:
@@ -58,6 +58,8 @@ class NoteData(L.LightningDataModule):
         scale: the bounds of the frames' scale, after ``setup``.
         parts: which notes are trained on, selected on and scored, after ``setup``.
     """
+
+    given_to_the_model = ("n_pitches", "n_instruments", "n_mels", "mel_hz", "lowest_midi")
 
     def __init__(
         self,
@@ -184,6 +186,22 @@ class NoteData(L.LightningDataModule):
         if self.parts.has_selection:
             digest.update(self.parts.selection.tobytes())
         return digest.hexdigest()[:16]
+
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` says of the notes."""
+        return {
+            **({"fold": self.split.fold} if self.split.folds else {}),
+            "n_notes": len(self.notes),
+            "split": self.split.kind,
+            "selected_on": "other notes" if self.parts.has_selection else "scored notes",
+            "n_selection": int(self.parts.selection.sum()),
+            "n_scored": int(self.scored.sum()),
+            "n_dropped": len(self.dropped),
+        }
+
+    def write_split(self, file: Path) -> None:
+        """Write which notes are trained on, selected on and scored."""
+        write_split(self.notes, self.parts, file)
 
     # Preparation ------------------------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class PitchTimbreCLI(CheckedCLI):
         parser.add_argument("--run_dir", type=Path, default="runs/run", help="The run's folder.")
         parser.add_argument("--classifier_dir", type=Path, default="~/.cache/pitch-timbre/classifiers")
         parser.link_arguments("seed_everything", "data.seed")
-        for name in ("n_pitches", "n_instruments", "n_mels", "mel_hz", "lowest_midi"):
+        for name in getattr(self._data_module, "given_to_the_model", ()):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
 
     @property
@@ -86,6 +86,16 @@ class PitchTimbreCLI(CheckedCLI):
     def best_checkpoint(self) -> ModelCheckpoint:
         """What keeps the weights of the best epoch."""
         return next(c for c in self._callbacks(ModelCheckpoint) if c.monitor)
+
+    @property
+    def of_notes(self) -> bool:
+        """Whether the data is of notes; a run of other data has no pitches, and no metrics of them."""
+        return isinstance(self.datamodule, NoteData)
+
+    @property
+    def is_scored_by_classifiers(self) -> bool:
+        """Whether the run is a row of notes."""
+        return self.of_notes and not isinstance(self.model, Evaluator)
 
     def callback(self, kind: type[C]) -> C:
         """The run's callback of a kind.
@@ -114,9 +124,11 @@ class PitchTimbreCLI(CheckedCLI):
             refuse_other_places(plain["trainer"], settings.run_dir)
             if reads_only and not settings.ckpt_path:
                 raise ValueError(f"{self.subcommand} reads a checkpoint: give --ckpt_path RUN/checkpoints/best.ckpt")
-            if reads_only:
-                kept = read_checkpoint(self.tested)
-                settings.data.pitch_range = settings.data.pitch_range or tuple(data_state(kept)["pitch_range"])
+            if reads_only and issubclass(self._data_module, NoteData):
+                kept = data_state(read_checkpoint(self.tested)).get("pitch_range")
+                if kept is None:
+                    raise ValueError(f"{self.tested}: its data has no pitch range; give a checkpoint of notes")
+                settings.data.pitch_range = settings.data.pitch_range or tuple(kept)
         if reads_only:
             trainer.logger = False  # a logger would write into the run's folder
         if trainer.enable_progress_bar is False:
@@ -145,15 +157,15 @@ class PitchTimbreCLI(CheckedCLI):
         with one_line_errors():
             if isinstance(self.model, PitchTimbreVAE):
                 check_data_serves(self.model.weights, self.datamodule)
-            if self.datamodule.n_pitches < 2:
+            if self.of_notes and self.datamodule.n_pitches < 2:
                 raise ValueError("all notes have the same pitch: there are no categories to learn; add other notes")
             self._check_checkpoint()
             self.datamodule.setup()
-            if self.subcommand == "test":
+            if self.subcommand == "test" and self.of_notes:
                 scoring.reader_of(self).other_training_notes = scoring.own_mapping(self.tested)
             if self.subcommand == "fit":
                 self._identify()
-            if not isinstance(self.model, Evaluator):
+            if self.is_scored_by_classifiers:
                 self.ensure_classifiers()
 
     before_validate = before_test
@@ -188,7 +200,7 @@ class PitchTimbreCLI(CheckedCLI):
                 wandb_mode()  # refused before anything is trained
             if not any(c.monitor for c in self._callbacks(ModelCheckpoint)):
                 raise ValueError("trainer.callbacks lacks a ModelCheckpoint with a monitor; build on configs/base.yaml")
-            if not isinstance(self.model, Evaluator):
+            if self.is_scored_by_classifiers:
                 scoring.reader_of(self), scoring.judge_of(self)
         self.before_test()
         resumed, record = self.settings.ckpt_path, self.callback(RunRecord)

@@ -44,5 +44,9 @@ class Run(Protocol):
     def best_checkpoint(self) -> ModelCheckpoint:
         """What keeps the weights of the best epoch."""
 
+    @property
+    def of_notes(self) -> bool:
+        """Whether the data is of notes."""
+
     def callback(self, kind: type[C]) -> C:
         """The run's callback of a kind."""

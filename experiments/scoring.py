@@ -65,21 +65,30 @@ def score_fit(run: Run) -> None:
             "last": {"epoch": epochs - 1, **_scores(run, None)},
             "best": {"epoch": best_epoch, **_scores(run, best)},
         }
-    latents = reader_of(run)
-    categories, pitches = latents.training_notes
-    _write_table(pd.DataFrame({"category": categories, "pitch": pitches}), run_dir / CATEGORIES)
-    scored = run.datamodule.notes.loc[run.datamodule.scored, ["note_id", "instrument", "midi", "group"]]
-    _write_table(pd.concat([scored.reset_index(drop=True), latents.notes], axis=1), run_dir / NOTES)
     content = {
         **run.callback(RunRecord).facts(run.trainer),
         "epochs": epochs,
-        "evaluator_fingerprint": " ".join(judge_of(run).fingerprints().values()),
+        **(_write_notes(run) if run.of_notes else {}),
         "grid_key": os.environ.get(GRID_KEY),
         **scores,
     }
     write_json(run_dir / "metrics.json", content)
     close_wandb(run, content)
     print(f"scores: {run_dir / 'metrics.json'}", flush=True)
+
+
+def _write_notes(run: Run) -> dict[str, str]:
+    """Write `NOTES` and `CATEGORIES` of a test; the fingerprint of the classifiers that judged it."""
+    run_dir, latents = run.settings.run_dir, reader_of(run)
+    categories, pitches = latents.training_notes
+    _write_table(pd.DataFrame({"category": categories, "pitch": pitches}), run_dir / CATEGORIES)
+    scored = run.datamodule.notes.loc[run.datamodule.scored, ["note_id", "instrument", "midi", "group"]]
+    _write_table(pd.concat([scored.reset_index(drop=True), latents.notes], axis=1), run_dir / NOTES)
+    return _fingerprint(run)
+
+
+def _fingerprint(run: Run) -> dict[str, str]:
+    return {"evaluator_fingerprint": " ".join(judge_of(run).fingerprints().values())}
 
 
 @torch.no_grad()
@@ -133,9 +142,9 @@ def write_test(run: Run) -> None:
         "row": run.settings.row,
         "data": data.name,
         "data_hash": data.data_hash,
-        "n_scored": int(data.scored.sum()),
+        "n_scored": data.facts()["n_scored"],
         "git_revision": git_revision(),
-        "evaluator_fingerprint": " ".join(judge_of(run).fingerprints().values()),
+        **(_fingerprint(run) if run.of_notes else {}),
         **{protocol: values for protocol, values in _logged(run).items() if values},
     }
     file = results_file(run_of(checkpoint), checkpoint.stem, data, ".json")

@@ -15,10 +15,13 @@ from torch import Tensor
 
 import lightning_modules
 
+STATE_OF_DATA = {"pitch_range", "data_hash"}
+"""What tells the state of a data module from those of others."""
+
 
 def data_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What the data module left in a checkpoint, under the name of its class; empty where there is none."""
-    states = (state for state in checkpoint.values() if isinstance(state, dict) and "pitch_range" in state)
+    states = (state for state in checkpoint.values() if isinstance(state, dict) and STATE_OF_DATA & state.keys())
     return next(states, {})
 
 

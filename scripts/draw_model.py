@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from callbacks.figures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
+from callbacks.figure_style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
 from experiments.config_files import layers, overlaid
 from experiments.paths import CONFIGS, ROOT
 from lightning_modules.objectives import ObjectiveWeights

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.minimal.__main__ import main as example
 from experiments.__main__ import main
 from experiments.grid.keys import check_rows
 from experiments.grid.settings import check, parse
@@ -37,7 +38,11 @@ def commands(*beginnings: str) -> list[str]:
 
 
 def test_every_command_is_covered_here() -> None:
-    rest = set(COMMANDS) - set(commands("make ", "lightning ", *(f"python -m experiments {name} " for name in OTHERS)))
+    rest = set(COMMANDS) - set(
+        commands(
+            "make ", "lightning ", "python -m examples.minimal ", *(f"python -m experiments {name} " for name in OTHERS)
+        )
+    )
     assert rest == {"source .venv/bin/activate"}
 
 
@@ -101,6 +106,17 @@ def test_what_reads_finished_runs_takes_the_arguments(
         raise SystemExit(main(shlex.split(command)[3:]))
     assert ended.value.code == 2
     assert "runs/table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", commands("python -m examples.minimal fit "))
+def test_the_example_takes_the_arguments(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv(ALLOW_CLASSES, "")
+    with pytest.raises(SystemExit) as ended:
+        example([*shlex.split(command)[3:], "--print_config"])
+    assert ended.value.code in (0, None), capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", SMALL_COMMANDS)

@@ -138,16 +138,19 @@ def switch_point(lowest: int, highest: int) -> int:
 
 def draw(rows: list[dict[str, Any]], file: Path) -> dict[str, dict[str, float]]:
     """Draw the figure; the slopes of its lines, by quantity and line."""
-    import matplotlib as mpl
+    from callbacks.figure_style import in_style  # a process that measures imports no matplotlib
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    return in_style(_draw)(rows, file)
 
-    from datamodules.atomic_files import replacing
+
+def _draw(rows: list[dict[str, Any]], file: Path) -> dict[str, dict[str, float]]:
+    from matplotlib.figure import Figure
+
+    from callbacks.figure_style import save_figure
 
     slopes: dict[str, dict[str, float]] = {}
-    figure, grid = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
-    *axes, words = grid.flat
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    *axes, words = figure.subplots(2, 3).flat
     ends = {f"{lowest}..{highest}": switch_point(lowest, highest) for lowest, highest in ((-12, 12), (-2, 2))}
     lines = dict.fromkeys(row["line"] for row in rows)
     for axis, (key, title) in zip(axes, KEYS.items(), strict=True):
@@ -165,8 +168,9 @@ def draw(rows: list[dict[str, Any]], file: Path) -> dict[str, dict[str, float]]:
             axis.loglog(notes, values, marker=marker, label=label, alpha=0.8)
         axis.margins(y=0.3)
         axis.set(title=title, xlabel="notes")
+        axis.grid()
         if axis.lines:
-            axis.legend(fontsize=8, loc="lower right")
+            axis.legend(loc="lower right")
         for notes_at_most in ends.values():
             axis.axvline(notes_at_most, color="grey", linestyle=":", linewidth=1)
     ended = "\n".join(f"{shifts} semitones: {notes:,} notes" for shifts, notes in ends.items())
@@ -174,9 +178,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> dict[str, dict[str, float]]:
         0, 0.5, f"Dotted: the table of shifts exceeds its budget,\npairs are made on the fly by themselves\n{ended}"
     )
     words.set_axis_off()
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save_figure(figure, file)
     return slopes
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from callbacks import figures
+from callbacks import figure_style
+from callbacks.figures import legend_handles
 from datamodules.atomic_files import replacing
 from experiments.exit_codes import EXIT_BAD_INPUT
 from experiments.grid.driver import run_grid
@@ -70,7 +71,7 @@ PANELS = (
     ("published", "cds", "CDS [pitches]"),
 )
 AXES = {"categories": "categories K", "pair_weight": "weight of the terms of pairs"}
-COLOURS = {"published": figures.VERMILION, "equivariant": figures.BLUE}
+COLOURS = {"published": figure_style.VERMILION, "equivariant": figure_style.BLUE}
 
 
 def results(out: Path) -> pd.DataFrame:
@@ -91,6 +92,7 @@ def results(out: Path) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+@figure_style.in_style
 def draw(found: pd.DataFrame) -> Figure:
     """Draw both sweeps of ``found`` (of `results`): a row each, a panel a score, a line an encoder; dots are seeds."""
     figure = Figure(figsize=(13, 7.5))
@@ -98,15 +100,16 @@ def draw(found: pd.DataFrame) -> Figure:
         for axes, (_, name, title) in zip(line, PANELS, strict=True):
             of = found[found["sweep"] == sweep]
             for encoder, runs in of.groupby("encoder"):
-                means = runs.groupby("value")[name].mean()
-                axes.plot(means.index, means, color=COLOURS[str(encoder)], label=f"{encoder} encoder")
-                axes.plot(runs["value"], runs[name], "o", markersize=4, color=COLOURS[str(encoder)])
+                of_value = runs.groupby("value")[name]
+                means, spread, colour = of_value.mean(), of_value.std(ddof=0), COLOURS[str(encoder)]
+                axes.plot(means.index, means, color=colour, label=f"{encoder} encoder")
+                axes.fill_between(means.index, means - spread, means + spread, color=colour, alpha=0.15, linewidth=0)
+                axes.plot(runs["value"], runs[name], "o", markersize=4, color=colour)
             if sweep == "pair_weight":
                 axes.set_xscale("symlog", linthresh=0.1)
             axes.set(xlabel=label, title=title)
-            axes.grid(color="0.9", linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=figures.legend_handles(figure), loc="lower center", ncols=3, frameon=False)
+            axes.grid()
+    figure.legend(handles=legend_handles(figure), loc="lower center", ncols=3)
     figure.suptitle("Capacity (top: M6 and M7) and constraint (bottom: M0 and the terms of pairs) of the pitch code")
     figure.subplots_adjust(0.06, 0.13, 0.98, 0.88, 0.22, 0.45)
     return figure
@@ -128,7 +131,7 @@ def write_study(out: Path) -> str:
     text = "\n".join(["# Capacity against constraint of c", "", *lines_of(found), ""])
     with replacing(out / "capacity.md") as temporary:
         temporary.write_text(text)
-    figures.save_figure(draw(found), out / "capacity.png")
+    figure_style.save_figure(draw(found), out / "capacity.png")
     return text
 
 

@@ -9,7 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from callbacks import figures
+from callbacks import figure_style
+from callbacks.figures import draw_curves as draw_learning_curves
+from callbacks.figures import legend_handles
 from datamodules.atomic_files import regular_file
 from experiments.reporting.cell_files import row_label, row_order
 from experiments.reporting.cells import over_folds, parted, published_scores, read_cells, selected, spreads
@@ -17,27 +19,27 @@ from experiments.reporting.columns import PUBLISHED_METRICS, WHOLE_NOTE_MEASURES
 
 # b, # and M3 differ by line style too.
 LINES: dict[str, dict[str, Any]] = {
-    "b": {"color": figures.BLACK, "linestyle": "--"},
-    "sharp": {"color": figures.GREY, "linestyle": "--"},
-    "m0": {"color": figures.BLUE},
-    "m1": {"color": figures.SKY},
-    "m2": {"color": figures.GREEN},
-    "m3": {"color": figures.YELLOW, "linestyle": "-."},
-    "m4": {"color": figures.ORANGE},
-    "m5": {"color": figures.PURPLE},
-    "m6": {"color": figures.VERMILION},
-    "m7": {"color": figures.BLACK},
+    "b": {"color": figure_style.BLACK, "linestyle": "--"},
+    "sharp": {"color": figure_style.GREY, "linestyle": "--"},
+    "m0": {"color": figure_style.BLUE},
+    "m1": {"color": figure_style.SKY},
+    "m2": {"color": figure_style.GREEN},
+    "m3": {"color": figure_style.YELLOW, "linestyle": "-."},
+    "m4": {"color": figure_style.ORANGE},
+    "m5": {"color": figure_style.PURPLE},
+    "m6": {"color": figure_style.VERMILION},
+    "m7": {"color": figure_style.BLACK},
 }
 
 
 def draw_figures(out: Path) -> None:
     """Draw ``table.png`` and ``curves.png`` of a grid into its folder."""
-    figures.save_figure(draw_table(read_cells(out)), out / "table.png")
+    figure_style.save_figure(draw_table(read_cells(out)), out / "table.png")
     draw_curves(out)
 
 
 def draw_curves(out: Path) -> Path | None:
-    """Draw ``curves.png``: each row's first seed against the epoch, the others as thin lines.
+    """Draw ``curves.png``: each row's mean over its seeds against the epoch, in a band of one deviation.
 
     Returns:
         The file; ``None`` where no cell has written ``metrics.csv`` yet.
@@ -47,8 +49,8 @@ def draw_curves(out: Path) -> Path | None:
         return None
     logs = {row_label(row): found[row] for row in row_order(found) if row in found}
     styles = {row_label(row): style for row, style in LINES.items()}
-    figure = figures.draw_curves(logs, styles, "Learning curves (thick: seed 0; thin: the other seeds)")
-    return figures.save_figure(figure, out / "curves.png")
+    figure = draw_learning_curves(logs, styles, "Learning curves (mean over seeds; band: ± one deviation)")
+    return figure_style.save_figure(figure, out / "curves.png")
 
 
 def _read_curves(out: Path) -> dict[str, list[pd.DataFrame]]:
@@ -64,6 +66,7 @@ def _read_curves(out: Path) -> dict[str, list[pd.DataFrame]]:
     return curves
 
 
+@figure_style.in_style
 def draw_table(cells: pd.DataFrame) -> Figure:
     """Draw the published protocol at the best checkpoint: a panel a metric, our seeds beside the published means.
 
@@ -89,22 +92,22 @@ def draw_table(cells: pd.DataFrame) -> Figure:
         for place, row in enumerate(rows):
             if metric.name in here.get(row, {}):
                 seeds = each.loc[each["row"] == row, metric.name]
-                _draw_spread(axes, here[row][metric.name], place - 0.16, figures.BLUE, "o", "here: mean ± deviation")
+                _draw_spread(
+                    axes, here[row][metric.name], place - 0.16, figure_style.BLUE, "o", "here: mean ± deviation"
+                )
                 axes.plot(
-                    seeds, [place - 0.16] * len(seeds), "|", color=figures.BLUE, markersize=9, label="here: seeds"
+                    seeds, [place - 0.16] * len(seeds), "|", color=figure_style.BLUE, markersize=9, label="here: seeds"
                 )
             if metric.name in paper.get(row, {}):
                 _draw_spread(
-                    axes, paper[row][metric.name], place + 0.16, figures.ORANGE, "D", "paper: mean ± deviation"
+                    axes, paper[row][metric.name], place + 0.16, figure_style.ORANGE, "D", "paper: mean ± deviation"
                 )
-        axes.set_title(metric.heading, fontsize=11)
-        axes.set_xlabel(metric.unit, fontsize=8)
+        axes.set_title(metric.heading)
+        axes.set_xlabel(metric.unit)
         axes.set_yticks(range(len(rows)), [row_label(row) for row in rows])
-        axes.tick_params(labelsize=9)
-        axes.grid(axis="x", color="0.9", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x")
     grid[0, 0].invert_yaxis()
-    figure.legend(handles=figures.legend_handles(figure), loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles=legend_handles(figure), loc="outside lower center", ncols=3)
     figure.suptitle(f"{protocol.capitalize()} protocol at the best checkpoint (arrow: the better side)")
     return figure
 

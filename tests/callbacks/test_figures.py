@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from callbacks import figures
+from callbacks.figure_style import save_figure
 from callbacks.figures import FrameUnits, waking_epoch
 from callbacks.gathered_notes import NoteGatherer
 from callbacks.run_figures import RunFigures, choose_categories, choose_examples, frame_units
@@ -142,9 +143,9 @@ def test_the_matrix_shows_the_accuracy_of_the_metric() -> None:
 def test_marks_in_a_name_are_drawn_as_they_are(name: str, tmp_path: Path) -> None:
     notes = [(name, 60), (name, 72)]
     figure = figures.draw_swaps(frames(1, 2), frames(1, 2), frames(1, 2), notes, UNITS)
-    figures.save_figure(figure, tmp_path / "swaps.png")
+    save_figure(figure, tmp_path / "swaps.png")
     space = figures.draw_timbre_space(np.eye(4), np.zeros(4, int), 60 + np.arange(4), [name])
-    figures.save_figure(space, tmp_path / "space.png")
+    save_figure(space, tmp_path / "space.png")
     [label] = space.axes[0].get_legend().get_texts()
     assert label.get_text().replace("\\$", "$") == name.replace("_", " ")
 
@@ -178,13 +179,28 @@ def test_curves_of_one_run_mark_the_awakening_in_every_panel() -> None:
     assert figure.axes[0].get_ylabel() == "KL(c || uniform) [nats]"
 
 
-def test_the_seeds_of_a_row_have_one_colour_and_rows_have_different_ones() -> None:
-    logs = {name: [kl_log([0.2, 0.3, 5.0])] * 3 for name in ("M6", "a row of one's own", "another")}
+def test_a_row_is_its_mean_in_a_band_of_one_deviation() -> None:
+    logs = {name: [kl_log([0.2, 0.3, top]) for top in (4.0, 6.0)] for name in ("M6", "a row of one's own", "another")}
     figure = figures.draw_curves(logs, {"M6": {"color": figures.VERMILION}}, "a title")
-    colours = [line.get_color() for line in figure.axes[1].lines]
-    assert len(colours) == 9
-    assert [len(set(colours[i : i + 3])) for i in (0, 3, 6)] == [1, 1, 1]
-    assert len(set(colours)) == 3
+    [*others, m6] = [line for line in figure.axes[0].lines if line.get_marker() != "o"]
+    assert m6.get_ydata()[2] == 5.0
+    assert m6.get_color() == figures.VERMILION
+    assert len({line.get_color() for line in (*others, m6)}) == 3
+    top = max(path.vertices[:, 1].max() for band in figure.axes[0].collections for path in band.get_paths())
+    assert top == 6.0
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
+
+
+def test_the_epochs_of_an_axis_are_marked_and_shown_by_its_own_term() -> None:
+    log = kl_log([0.0] * 5).assign(**{"train/loss/alignment": [3.0, 2.0, float("nan"), float("nan"), float("nan")]})
+    log["train/loss/reconstruction"] = [float("nan"), float("nan"), 1.0, 1.0, 1.0]
+    assert figures.axis_epochs(log) == 2
+    assert figures.axis_epochs(kl_log([0.0])) == 0
+    figure = figures.draw_curves({"m7 seed 0": [log]}, {}, "a title")
+    assert list(figure.axes[0].lines[0].get_ydata()) == [3.0, 2.0]
+    for axes in figure.axes:
+        [span] = axes.patches
+        assert (span.get_x(), span.get_x() + span.get_width()) == (-0.5, 1.5)
 
 
 def test_seeds_are_of_different_instruments() -> None:
@@ -207,7 +223,7 @@ def test_categories_are_spread_over_the_pitches() -> None:
 
 
 def test_a_figure_is_saved_whole(tmp_path: Path) -> None:
-    file = figures.save_figure(Figure(), tmp_path / "new" / "figure.png")
+    file = save_figure(Figure(), tmp_path / "new" / "figure.png")
     assert file.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in file.parent.iterdir()] == ["figure.png"]
 

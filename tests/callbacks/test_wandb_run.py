@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 
 from callbacks import wandb_run
-from callbacks.figures import save_figure
+from callbacks.figure_style import save_figure
 from callbacks.wandb_run import WandbRun, remove_superseded, summary, wandb_mode
 
 CONFIGS = Path(__file__).parents[2] / "configs"

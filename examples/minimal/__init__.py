@@ -1,0 +1,1 @@
+"""Another dataset and another model on this project's command line, records, resumption, grid folders and tables."""
