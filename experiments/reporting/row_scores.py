@@ -11,13 +11,13 @@ import pandas as pd
 
 from datamodules.atomic_files import regular_file
 from experiments.reporting.cells import published_scores, selected
-from experiments.reporting.columns import OTHER_JUDGES, PERCENT, PUBLISHED_METRICS, Metric
+from experiments.reporting.columns import OTHER_JUDGES, PERCENT, PUBLISHED_METRICS, WHOLE_NOTE_MEASURES, Metric
 
 HONEST_PITCH = Metric("honest_pitch", "Pitch (logistic)", "min", PERCENT)
 HONEST_INSTRUMENT = Metric("honest_instrument", "Instrument (logistic)", "max", PERCENT)
 HONEST_ACC = Metric("honest_acc", "honest ACC", "max", PERCENT)
 HONEST = (HONEST_PITCH, HONEST_INSTRUMENT, HONEST_ACC, *OTHER_JUDGES)
-MEASURES = (*PUBLISHED_METRICS, *HONEST)
+MEASURES = (*PUBLISHED_METRICS, *HONEST, *WHOLE_NOTE_MEASURES)
 """What rows are compared in: the published metrics, and those with probes and mapping fitted on training notes."""
 
 NO_FOLD = -1
@@ -76,6 +76,7 @@ def grid_rows(out: Path, cells: pd.DataFrame) -> dict[str, RowScores]:
         return {}
     known = cells.assign(fold=cells["fold"].fillna(NO_FOLD).astype(int) if "fold" in cells else NO_FOLD)
     place, names = ["row", "seed", "fold"], {metric.name.removeprefix("honest_"): metric.name for metric in HONEST}
+    names |= {metric.name: metric.name for metric in WHOLE_NOTE_MEASURES if metric.name in known}
     honest = selected(known, "honest", "best").reindex(columns=[*place, *names]).rename(columns=names)
     published = selected(known, "published", "best").drop(columns=list(names.values()), errors="ignore")
     merged = published.merge(honest, on=place)
@@ -120,6 +121,7 @@ def _shares(table: pd.DataFrame) -> dict[str, pd.Series]:
     """Metric -> each note's share in it, in [%], of the metrics whose columns are there."""
     columns = {name: f"published_{name}" for name in ("pitch", "instrument", "acc", "pm")}
     columns |= {metric.name: metric.name for metric in HONEST if metric.unit == PERCENT}
+    columns |= {metric.name: f"honest_{metric.name}" for metric in WHOLE_NOTE_MEASURES}
     shares = {
         name: 100.0 * pd.to_numeric(table[column], errors="coerce")
         for name, column in columns.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.reporting.cells import parted, published_scores, read_cells
+from experiments.reporting.claims import our_claims, verdicts
 from experiments.reporting.columns import (
     HONEST_GENERATION,
     HONEST_METRICS,
@@ -18,6 +19,7 @@ from experiments.reporting.columns import (
 )
 from experiments.reporting.grid_files import main
 from experiments.reporting.plots import draw_table
+from experiments.reporting.row_scores import grid_rows
 from experiments.reporting.table import print_table
 
 
@@ -98,3 +100,19 @@ def test_rows_of_frames_alone_are_parted_from_nothing(tmp_path: Path) -> None:
     frames, notes = parted(read_cells(tmp_path))
     assert len(frames) == 4
     assert notes.empty
+
+
+def test_claims_of_whole_notes_are_of_their_own_measures(tmp_path: Path) -> None:
+    for row, shift in (("m8", 30.0), ("ts_dsae", 0.0)):
+        for seed in range(5):
+            names = [metric.name for metric in WHOLE_NOTE_MEASURES]
+            write_cell(tmp_path, row, seed, {}, dict.fromkeys(names, 40.0 + shift + 0.1 * seed))
+    cells = read_cells(tmp_path)
+    rows = grid_rows(tmp_path, cells)
+    claims = our_claims(rows)
+    assert {claim.text for claim in claims} == {
+        f"m8 is better in {metric.label} than every rival of whole notes" for metric in WHOLE_NOTE_MEASURES
+    }
+    found = verdicts([(claims, rows)])[0]
+    for metric, verdict in zip(WHOLE_NOTE_MEASURES, found, strict=True):
+        assert verdict.word == ("holds" if metric.better == "max" else "does not hold"), metric.name
