@@ -94,3 +94,13 @@ def test_while_it_trains_every_few_epochs(small_pairs: NotePairs, tmp_path: Path
     assert sorted(folder.name for folder in (tmp_path / "sounds").iterdir()) == ["epoch_1", "epoch_3"]
     with pytest.raises(ValueError, match="every_n_epochs is -1"):
         RunSounds(tmp_path, -1)
+
+
+def test_no_instrument_leads_out_of_the_folder(small_pairs: NotePairs, tmp_path: Path) -> None:
+    small_pairs.instruments = ["../../../escape", f"Horn [/b] {'x' * 300}"]
+    stage = Stage(small_pairs, tmp_path / "run", 1)
+    stage.validate(0)
+    [(files, _)] = stage.logger.given
+    assert len(files) == 18
+    assert {file.resolve().parent for file in files.values()} == {tmp_path / "run" / "sounds" / "epoch_0"}
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
