@@ -48,6 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_fit_leaves_the_columns_and_pictures_of_whole_notes(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     for checkpoint in ("best", "last"):
@@ -62,6 +63,7 @@ def test_a_fit_leaves_the_columns_and_pictures_of_whole_notes(run: Path) -> None
     assert 100 * notes.honest_note_acc_abs.mean() == pytest.approx(metrics["best"]["honest"]["note_acc_abs"])
 
 
+@pytest.mark.slow
 def test_an_opened_run_reads_sounds_as_it_reads_its_notes(run: Path) -> None:
     opened = open_any_run(run)
     assert isinstance(opened, WholeNoteRun)
@@ -79,6 +81,7 @@ def test_an_opened_run_reads_sounds_as_it_reads_its_notes(run: Path) -> None:
         open_run(run)
 
 
+@pytest.mark.slow
 def test_listeners_and_moving_pitches_are_measured(run: Path, tmp_path: Path) -> None:
     sounds = tmp_path / "ratings" / "sounds" / "Study"
     sounds.mkdir(parents=True)
