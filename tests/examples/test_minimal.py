@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from examples.minimal.__main__ import table
-from lightning_modules.load import load
+from examples.minimal.digits import DigitClassifier
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "examples" / "minimal" / "configs"
@@ -46,7 +46,7 @@ def test_another_dataset_and_model_run_on_the_projects_ground(tmp_path: Path) ->
     stopped = fit_and_stop(other, epochs=12, at=4)
     assert "going on from" in fit(other, "linear", epochs=12), stopped
     first, second = (
-        load(folder / "checkpoints" / "best.ckpt").state_dict()
+        DigitClassifier.load_from_checkpoint(folder / "checkpoints" / "best.ckpt").state_dict()
         for folder in (run, other / "runs" / "digits" / "linear" / "seed_0")
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
