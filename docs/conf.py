@@ -52,7 +52,7 @@ napoleon_attr_annotations = False  # it writes np.str_ as a reference
 # Each reference inside is checked; those to other projects lead nowhere here, as nothing is fetched.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", r"experiments\.\w+\.[A-Z]"),  # type variables
+    ("py:class", r"(callbacks|experiments)\.\w+\.([A-Z]|AnyRun)"),  # type variables
     ("py:.*", rf"(?!(?:{'|'.join(reference_pages.PACKAGES)})\.).*"),
 ]
 

@@ -2,6 +2,8 @@
 
 Source: Luo, Ewert and Dixon, "Towards Robust Unsupervised Disentanglement of Sequential Data - A Case Study Using Music
 Audio", IJCAI 2022.
+
+The weights, and what the summaries of the paper leave open, are this project's reading.
 """
 
 from __future__ import annotations

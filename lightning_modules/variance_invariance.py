@@ -2,6 +2,8 @@
 
 Source: Wu et al., "Unsupervised Disentanglement of Content and Style via Variance-Invariance Constraints", ICLR 2025;
 quantisation: van den Oord et al., "Neural Discrete Representation Learning", NeurIPS 2017.
+
+The weights, and what the summaries of the paper leave open, are this project's reading.
 """
 
 from __future__ import annotations
