@@ -28,8 +28,8 @@ COMMANDS = [
     if line.strip()
 ]
 
-OTHERS = ("grid", "doctor", "report", "bench", "table", "robustness", "timbre", "export")
-READ_FINISHED_RUNS = ("report", "bench", "table", "robustness", "timbre", "export")
+READ_FINISHED_RUNS = ("report", "bench", "table", "baselines", "robustness", "timbre", "export")
+OTHERS = ("grid", "doctor", "rejection-rates", *READ_FINISHED_RUNS)
 SMALL_COMMANDS = re.findall(r"^(?:\$ )?(pitch-timbre [^\n#]+)", TEXT, re.M)
 
 
@@ -102,10 +102,20 @@ def test_what_reads_finished_runs_takes_the_arguments(
     """All but the folder, which is not there yet: it is named."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
+    words = shlex.split(command)[3:]
     with pytest.raises(SystemExit) as ended:
-        raise SystemExit(main(shlex.split(command)[3:]))
+        raise SystemExit(main(words))
     assert ended.value.code == 2
-    assert "runs/table" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert any(word in told for word in words if word.startswith("runs/"))
+
+
+@pytest.mark.parametrize("command", commands("python -m experiments rejection-rates "))
+def test_rejection_rates_are_printed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    *words, trials = shlex.split(command)[3:]
+    assert words == ["rejection-rates", "--trials"] and int(trials) > 0
+    assert main([*words, "2"]) == 0
+    assert "one split, seeds alike" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", commands("python -m examples.minimal fit "))
