@@ -113,7 +113,8 @@ def test_what_reads_finished_runs_takes_the_arguments(
 @pytest.mark.parametrize("command", commands("python -m experiments rejection-rates "))
 def test_rejection_rates_are_printed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     *words, trials = shlex.split(command)[3:]
-    assert words == ["rejection-rates", "--trials"] and int(trials) > 0
+    assert words == ["rejection-rates", "--trials"]
+    assert int(trials) > 0
     assert main([*words, "2"]) == 0
     assert "one split, seeds alike" in capsys.readouterr().out
 
