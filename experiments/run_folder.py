@@ -57,21 +57,22 @@ def plain_settings(value: Any) -> Any:
 def portable(settings: dict[str, Any]) -> dict[str, Any]:
     """Plain settings with short class names, and interpolations where a value follows the run's folder, row or seed.
 
-    What reads them with another seed, row or folder so writes into another folder, all of it.
+    What reads them with another seed, row or folder so writes into another folder, all of it, and has the same notes
+    and split: the seeds of those are their own, whatever their values.
     """
     row, seed, run_dir = settings["row"], settings["seed_everything"], str(settings["run_dir"])
     follows = {"row": (row, "${row}"), "seed": (seed, "${seed_everything}")}
 
-    def replaced(value: Any, key: str = "") -> Any:
+    def replaced(value: Any, part: str, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {name: replaced(item, name) for name, item in value.items()}
+            return {name: replaced(item, part, name) for name, item in value.items()}
         if isinstance(value, list):
-            return [replaced(item) for item in value]
+            return [replaced(item, part) for item in value]
         if isinstance(value, str) and (value == run_dir or value.startswith(f"{run_dir}/")):
             return "${run_dir}" + value.removeprefix(run_dir)
         if key == "classifier_dir" and value == settings.get("classifier_dir"):
             return "${classifier_dir}"
-        if key in follows and value == follows[key][0]:
+        if part == "trainer" and key in follows and value == follows[key][0]:
             return follows[key][1]
         return short_name(value) if key == "class_path" else value
 
@@ -79,8 +80,8 @@ def portable(settings: dict[str, Any]) -> dict[str, Any]:
     place = re.sub(rf"(^|/){re.escape(row)}/seed_{seed}$", r"\1${row}/seed_${seed_everything}", run_dir)
     head["run_dir"] = re.sub(rf"(^|/)seed_{seed}$", r"\1seed_${seed_everything}", place)
     places = {name: settings[name] for name in ("classifier_dir",) if name in settings}
-    below = {name: replaced(value) for name, value in places.items()}
-    rest = {name: replaced(item) for name, item in settings.items() if name not in (*head, *places)}
+    below = {name: replaced(value, name) for name, value in places.items()}
+    rest = {name: replaced(item, name) for name, item in settings.items() if name not in (*head, *places)}
     return {**head, **below, **rest}
 
 

@@ -182,8 +182,9 @@ def test_a_written_configuration_follows_the_seed_and_the_folder(fit: Callable[.
     main(["fit", "--config", config, "--seed_everything", "3"])
     main(["fit", "--config", config, "--run_dir", str(tmp_path / "new")])
     assert {file: file.read_bytes() for file in before} == before
-    run = json.loads((tmp_path / "smoke" / "seed_3" / "run.json").read_text())
+    run, first = (json.loads((tmp_path / "smoke" / f"seed_{n}" / "run.json").read_text()) for n in (3, 0))
     assert run["seed"] == 3
+    assert run["data_hash"] == first["data_hash"]  # the split has a seed of its own
     files = [
         {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
         for folder in (tmp_path / "smoke" / "seed_0", tmp_path / "smoke" / "seed_3", tmp_path / "new")

@@ -72,6 +72,12 @@ def test_written_settings_follow_the_seed_the_row_and_the_folder() -> None:
     assert written["data"] == {"batch_size": 64, "cache_dir": "/cache"}
 
 
+def test_the_seeds_of_notes_and_split_are_written_as_they_are() -> None:
+    """A run that reads them with another seed has the same notes in the same parts."""
+    data = {"split": {"seed": 3}, "source": {"class_path": "EmbeddedNotes", "init_args": {"seed": 3}}}
+    assert portable(settings(data=data))["data"] == data
+
+
 def test_the_hash_is_of_what_a_result_depends_on() -> None:
     same = [settings(run_dir="/b/m6/seed_3"), settings(classifier_dir="/x"), settings(ckpt_path="/a.ckpt")]
     same.append(settings(data={"batch_size": 64, "cache_dir": "/another"}))
