@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -16,10 +15,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from callbacks import figures
-from callbacks.figure_style import save_figure
+from callbacks.best_checkpoint import DrawsBestCheckpoint
 from callbacks.figures import FrameUnits
 from callbacks.gathered_notes import NoteOutputs, PitchCategories, gathered_notes
-from callbacks.wandb_run import WandbRun
 
 EXAMPLES = 6
 """Notes whose spectra are shown; pair after pair they are exchanged."""
@@ -28,7 +26,7 @@ CATEGORY_PLACES = (0.1, 0.35, 0.65, 0.9)
 """The generated pitches, as quantiles of the training notes' pitches."""
 
 
-class RunFigures(L.Callback):
+class RunFigures(DrawsBestCheckpoint):
     """Draw a fit's pictures when its best checkpoint is tested, into ``<run_dir>/figures`` and the W&B run.
 
     Labels choose and name what is shown; nothing is drawn at random.
@@ -39,27 +37,10 @@ class RunFigures(L.Callback):
         seed: the run's seed.
     """
 
-    def __init__(self, run_dir: Path, row: str, seed: int) -> None:
-        self.run_dir, self.title = run_dir, f"{row} seed {seed}"
-        self._fitted = False
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A test of a checkpoint after this is the fit's own."""
-        self._fitted = True
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw."""
-        if not (self._fitted and trainer.ckpt_path is not None):
-            return
-        notes = gathered_notes(trainer)
-        drawn = self._draw(trainer.datamodule, pl_module, notes.scored.cpu(), notes.training.categories)  # type: ignore[attr-defined]
-        files = {
-            f"figures/{name}": save_figure(figure, self.run_dir / "figures" / f"{name}.png")
-            for name, figure in drawn.items()
-        }
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbRun):
-                logger.log_images(files)
+    def figures_of(self, trainer: L.Trainer, module: Any) -> dict[str, Figure]:
+        """Name -> figure, of the scored notes."""
+        notes, data = gathered_notes(trainer), trainer.datamodule  # type: ignore[attr-defined]
+        return self._draw(data, module, notes.scored.cpu(), notes.training.categories)
 
     @torch.no_grad()
     def _draw(self, data: Any, module: Any, scored: NoteOutputs, training: PitchCategories) -> dict[str, Figure]:

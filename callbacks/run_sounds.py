@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from callbacks.best_checkpoint import AtBestCheckpoint
 from callbacks.gathered_notes import NoteOutputs, gathered_notes
 from callbacks.run_figures import choose_examples
 from callbacks.wandb_run import WandbRun
@@ -22,7 +23,7 @@ from pitch_timbre.render import MelBands, mel_power, plain_loudness, render_note
 LASTS_S = 1.0
 
 
-class RunSounds(L.Callback):
+class RunSounds(AtBestCheckpoint):
     """Write sounds of a fit into ``<run_dir>/sounds`` and the W&B run, of its best checkpoint and while it trains.
 
     Of each of the notes that the pictures show: its frame, its reconstruction, and its timbre at the pitch of the next
@@ -41,21 +42,15 @@ class RunSounds(L.Callback):
         if every_n_epochs < 0:
             raise ValueError(f"RunSounds.every_n_epochs is {every_n_epochs}; give 0 (at the end only) or more")
         self.run_dir, self.every_n_epochs = run_dir, every_n_epochs
-        self._fitted = False
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A test of a checkpoint after this is the fit's own."""
-        self._fitted = True
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write those of this epoch, where it is one of those that are asked for."""
         if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
             self._write(trainer, pl_module, trainer.current_epoch)
 
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def show_best(self, trainer: L.Trainer, module: Any) -> None:
         """Write those of the fit's best checkpoint."""
-        if self._fitted and trainer.ckpt_path is not None:
-            self._write(trainer, pl_module, None)
+        self._write(trainer, module, None)
 
     def _write(self, trainer: L.Trainer, module: Any, epoch: int | None) -> None:
         """Write and log; ``epoch`` is ``None`` for the best checkpoint."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -13,10 +12,9 @@ import torch
 from matplotlib.figure import Figure
 
 from callbacks import figures
-from callbacks.figure_style import save_figure
+from callbacks.best_checkpoint import DrawsBestCheckpoint
 from callbacks.figures import Floats, FrameUnits
 from callbacks.run_figures import frame_units
-from callbacks.wandb_run import WandbRun
 from callbacks.whole_note_swaps import decode_swaps
 from datamodules.sources.pitches import name_from_midi
 from metrics.whole_notes import levels_db, loudness_course, swap_pairs
@@ -48,7 +46,7 @@ class Courses:
     v: Floats
 
 
-class WholeNoteFigures(L.Callback):
+class WholeNoteFigures(DrawsBestCheckpoint):
     """Draw two whole notes, what becomes of them when they swap their timbres, and what is read of one of them.
 
     The pictures go into ``<run_dir>/figures`` and the W&B run, when the fit's best checkpoint is tested. Labels choose
@@ -60,26 +58,9 @@ class WholeNoteFigures(L.Callback):
         seed: the run's seed.
     """
 
-    def __init__(self, run_dir: Path, row: str, seed: int) -> None:
-        self.run_dir, self.title = run_dir, f"{row} seed {seed}"
-        self._fitted = False
-
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A test of a checkpoint after this is the fit's own."""
-        self._fitted = True
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw."""
-        if not (self._fitted and trainer.ckpt_path is not None):
-            return
-        drawn = self.draw(trainer.datamodule, pl_module)  # type: ignore[attr-defined]
-        files = {
-            f"figures/{name}": save_figure(figure, self.run_dir / "figures" / f"{name}.png")
-            for name, figure in drawn.items()
-        }
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbRun):
-                logger.log_images(files)
+    def figures_of(self, trainer: L.Trainer, module: Any) -> dict[str, Figure]:
+        """Name -> figure, of the scored notes."""
+        return self.draw(trainer.datamodule, module)  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def draw(self, data: Any, module: Any) -> dict[str, Figure]:
