@@ -18,6 +18,7 @@ from callbacks import figures
 from callbacks.best_checkpoint import DrawsBestCheckpoint
 from callbacks.figures import FrameUnits
 from callbacks.gathered_notes import NoteOutputs, PitchCategories, gathered_notes
+from callbacks.learning_curves import draw_curves
 
 EXAMPLES = 6
 """Notes whose spectra are shown; pair after pair they are exchanged."""
@@ -80,7 +81,7 @@ class RunFigures(DrawsBestCheckpoint):
             )
         if (file := self.run_dir / "metrics.csv").exists():
             curve = {self.title: [pd.read_csv(file)]}
-            drawn["curves"] = figures.draw_curves(curve, {}, f"Learning curves of {self.title}")
+            drawn["curves"] = draw_curves(curve, {}, f"Learning curves of {self.title}")
         return drawn
 
 

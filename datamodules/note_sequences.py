@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from datamodules.epoch_sampler import EpochSampler, loader_of
 from datamodules.mel import FrameScale
 from datamodules.note_data import NoteData, differences
-from datamodules.pitch_course import WANDER, pitch_wander
+from datamodules.pitch_wander import WANDER, pitch_wander
 from datamodules.sequence_batch import NoteSequenceBatch
 from datamodules.sequence_frames import FEWEST_FRAMES, SequenceFrames, SequenceSettings, extents
 from datamodules.sources.source import NoteSource

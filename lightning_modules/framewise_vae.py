@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lightning_modules import pitch_course
 from lightning_modules.note_networks import mean_over_frames
 from lightning_modules.two_stage_vae import TwoStageVAE
 from lightning_modules.whole_note_module import NoteLatents, WholeNoteModule, gaussian_draw
@@ -44,22 +42,9 @@ class FramewiseVAE(TwoStageVAE, WholeNoteModule):
     ) -> NoteLatents:
         """Notes of any length to their latents; see :meth:`WholeNoteModule.encode_notes`."""
         timbre, timbre_mask = (x, mask) if other is None or other_mask is None else (other, other_mask)
-        parts = (mean_over_frames(each, timbre_mask) for each in self.timbre_encoder(timbre[timbre_mask]))
-        mu, logvar = parts
+        mu, logvar = (mean_over_frames(each, timbre_mask) for each in self.timbre_encoder(timbre[timbre_mask]))
         logits = self.frame_logits(x if x_pitch is None else x_pitch, mask)
-        level, none = pitch_course.loudness(x), torch.zeros(*mask.shape, 0, device=x.device)
-        return NoteLatents(
-            mu=mu,
-            logvar=logvar,
-            g=gaussian_draw(mu, logvar, self.training),
-            logits=logits,
-            cents=pitch_course.cents(logits),
-            category=pitch_course.vote(logits, level, mask),
-            v=none,
-            v_mu=none,
-            v_logvar=none,
-            loudness=level,
-        )
+        return self.latents_without_course(mu, logvar, gaussian_draw(mu, logvar, self.training), x, mask, logits)
 
     def decode_notes(self, g: Tensor, pitch: Tensor, loudness: Tensor, v: Tensor) -> Tensor:
         """The frames (B, T, F) of a timbre and a pitch; see :meth:`WholeNoteModule.decode_notes`."""

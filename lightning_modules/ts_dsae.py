@@ -75,8 +75,8 @@ class TwoStageSequenceVAE(WholeNoteVAE):
 
     def decode_notes(self, g: Tensor, pitch: Tensor, loudness: Tensor, v: Tensor) -> Tensor:
         """G (B, G) and v (B, T, V) to frames (B, T, F); the others are not read."""
-        frames = v.shape[1]
-        return super().decode_notes(g, torch.zeros(len(v), frames, self.n_categories), torch.zeros_like(loudness), v)
+        unread = torch.zeros(*v.shape[:2], 1 + self.n_categories, device=v.device)
+        return super().decode_notes(g, unread[..., 1:], unread[..., 0], v)
 
     def _decode(self, g: Tensor, q: NoteLatents, chosen: Tensor) -> Tensor:
         v = q.v[chosen]

@@ -9,7 +9,7 @@ The weights, and what the summaries of the paper leave open, are this project's 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -139,19 +139,8 @@ class VarianceInvarianceAE(WholeNoteModule):
         timbre, timbre_mask = (x, mask) if other is None or other_mask is None else (other, other_mask)
         mu, logvar = self.timbre_encoder(timbre, timbre_mask)
         logits = self.frame_logits(x if x_pitch is None else x_pitch, mask)
-        level, none = pitch_course.loudness(x), torch.zeros(*mask.shape, 0, device=x.device)
-        return NoteLatents(
-            mu=mu,
-            logvar=logvar,
-            g=mu,
-            logits=logits,
-            cents=torch.zeros_like(level),  # neighbouring codes are not neighbouring pitches
-            category=pitch_course.vote(logits, level, mask),
-            v=none,
-            v_mu=none,
-            v_logvar=none,
-            loudness=level,
-        )
+        found = self.latents_without_course(mu, logvar, mu, x, mask, logits)
+        return replace(found, cents=torch.zeros_like(found.cents))  # neighbouring codes are not neighbouring pitches
 
     def decode_notes(self, g: Tensor, pitch: Tensor, loudness: Tensor, v: Tensor) -> Tensor:
         """Latents to frames (B, T, F); see :meth:`WholeNoteModule.decode_notes`."""

@@ -101,6 +101,23 @@ class WholeNoteModule(ObjectiveModule):
         logits[mask] = torch.cat([self.pitch_encoder(part) for part in x[mask].split(FRAMES_AT_ONCE)])
         return logits
 
+    def latents_without_course(
+        self, mu: Tensor, logvar: Tensor, g: Tensor, x: Tensor, mask: Tensor, logits: Tensor
+    ) -> NoteLatents:
+        """The latents of a model that has no course.
+
+        Args:
+            mu: (B, G) mean of the timbre's posterior.
+            logvar: (B, G) its log variance.
+            g: (B, G) the timbre drawn.
+            x: (B, T, F) the frames, of which the loudness is taken.
+            mask: (B, T) bool, the frames that each note has.
+            logits: (B, T, K), see :meth:`frame_logits`.
+        """
+        level, none = pitch_course.loudness(x), torch.zeros(*mask.shape, 0, device=x.device)
+        cents, category = pitch_course.cents(logits), pitch_course.vote(logits, level, mask)
+        return NoteLatents(mu, logvar, g, logits, cents, category, v=none, v_mu=none, v_logvar=none, loudness=level)
+
     def frame_pitch(self, pitch: Tensor, n_frames: int) -> Tensor:
         """Categories (B,) as one-hot frames (B, T, K), float32; pitches of frames as they are."""
         if pitch.ndim > 1:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import soxr
 
-from datamodules.pitch_course import FRAME, LENIENT, RATE, yin
+from datamodules.pitch_wander import FRAME, LENIENT, RATE, yin
 from datamodules.sources.source import NoteSource
 from datamodules.waveforms import LARGEST_SAMPLE, SILENCE_PEAK, onset
 

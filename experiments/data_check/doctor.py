@@ -23,7 +23,7 @@ import rich.text
 
 from datamodules.atomic_files import replacing
 from datamodules.corrections import CORRECTION_COLUMNS
-from datamodules.pitch_course import WANDER
+from datamodules.pitch_wander import WANDER
 from datamodules.sources.files import NAMED_AT_MOST
 from datamodules.sources.pitches import name_from_midi
 from datamodules.sources.source import NoteSource

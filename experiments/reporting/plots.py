@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from callbacks import figure_style
-from callbacks.figures import draw_curves as draw_learning_curves
 from callbacks.figures import legend_handles
+from callbacks.learning_curves import draw_curves as draw_learning_curves
 from datamodules.atomic_files import regular_file
 from experiments.reporting.cell_files import row_label, row_order
 from experiments.reporting.cells import over_folds, parted, published_scores, read_cells, selected, spreads
