@@ -85,8 +85,8 @@ class GenerationMetrics(L.Callback):
             self._classifiers[name] = NoteClassifier.load(file, data_hash, name.partition("_")[0])
 
     def fingerprints(self) -> dict[str, str]:
-        """Label -> hash of the published classifier that judges it."""
-        return {label: self._classifiers[label].fingerprint() for label in ("pitch", "instrument")}
+        """Row of each evaluation classifier -> hash of its weights."""
+        return {f"classifier_{name}": self._classifiers[name].fingerprint() for name in EVALUATORS}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Log the epoch's values, computed in the training's precision: a test's, for the table, are in float32."""

@@ -13,9 +13,6 @@ from typing import Any
 
 from datamodules.atomic_files import write_json
 
-CLASSIFIERS = ("classifier_pitch", "classifier_instrument")
-"""The rows of the evaluation classifiers, in the order of ``evaluator_fingerprint`` in ``metrics.json``."""
-
 
 def log_lineage(run: Any, run_dir: Path, record: Mapping[str, Any], job_type: str) -> None:
     """Log what a fit used and made.
@@ -23,18 +20,21 @@ def log_lineage(run: Any, run_dir: Path, record: Mapping[str, Any], job_type: st
     Args:
         run: of W&B.
         run_dir: the run's folder, with ``checkpoints/best.ckpt``.
-        record: what ``metrics.json`` holds: row, seed, data, data_hash, evaluator_fingerprint.
+        record: what ``metrics.json`` holds: row, seed, data, data_hash, and evaluator_fingerprint (``row=hash`` of each
+            evaluation classifier).
         job_type: ``row`` or ``classifier``.
     """
     folder, data_hash = run_dir / "wandb" / "lineage", record["data_hash"]
     use(run, _described(folder, f"data-{data_hash}", "data", {name: record[name] for name in ("data", "data_hash")}))
-    fingerprints = record.get("evaluator_fingerprint", "").split()
-    if job_type == "classifier":
-        run.log_artifact(_classifier(folder, record["row"], data_hash, *fingerprints))
-        return
-    for row, fingerprint in zip(CLASSIFIERS, fingerprints, strict=False):
-        use(run, _classifier(folder, row, data_hash, fingerprint))
-    run.log_artifact(checkpoint(run_dir, record))
+    for named in record.get("evaluator_fingerprint", "").split():
+        row, _, fingerprint = named.partition("=")
+        artifact = _classifier(folder, row, data_hash, fingerprint)
+        if job_type == "classifier":
+            run.log_artifact(artifact)
+        else:
+            use(run, artifact)
+    if job_type != "classifier":
+        run.log_artifact(checkpoint(run_dir, record))
 
 
 def checkpoint(run_dir: Path, record: Mapping[str, Any]) -> Any:

@@ -92,8 +92,8 @@ class WholeNoteMetrics(L.Callback):
             self._evaluators[label] = NoteSequenceClassifier.load(file, data_hash, label)
 
     def fingerprints(self) -> dict[str, str]:
-        """Label -> hash of the evaluator that judges it."""
-        return {label: evaluator.fingerprint() for label, evaluator in self._evaluators.items()}
+        """Row of each evaluator -> hash of its weights."""
+        return {f"classifier_sequence_{label}": each.fingerprint() for label, each in self._evaluators.items()}
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

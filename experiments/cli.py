@@ -270,7 +270,7 @@ class PitchTimbreCLI(CheckedCLI):
                 **self.callback(RunRecord).facts(self.trainer),
                 "epochs": self.trainer.current_epoch,
                 "best": {"epoch": best["epoch"]},
-                "evaluator_fingerprint": self.model.fingerprint(),
+                "evaluator_fingerprint": f"{self.settings.row}={self.model.fingerprint()}",
             },
         )
 

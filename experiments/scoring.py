@@ -88,7 +88,7 @@ def _write_notes(run: Run) -> dict[str, str]:
 
 
 def _fingerprint(run: Run) -> dict[str, str]:
-    return {"evaluator_fingerprint": " ".join(judge_of(run).fingerprints().values())}
+    return {"evaluator_fingerprint": " ".join(f"{row}={of}" for row, of in judge_of(run).fingerprints().items())}
 
 
 @torch.no_grad()

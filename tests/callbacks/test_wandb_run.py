@@ -171,7 +171,7 @@ def test_a_run_says_what_it_is_and_what_it_was_made_of(
     log(run, range(2))
     run.log_learning_rates(1, {"learning_rate/0": 0.25})
     identity = {"row": "m6+k41", "seed": 3, "data": "some notes", "data_hash": "da7a", "config_hash": "c0ffee"}
-    run.close({**RECORD, **identity, "evaluator_fingerprint": "f1 f2"})
+    run.close({**RECORD, **identity, "evaluator_fingerprint": "classifier_pitch=f1 classifier_pitch_relu=f2"})
     [folder] = offline_runs(tmp_path)
     [about] = records(folder, "run")[:1]
     assert (about["display_name"], about["run_group"]) == ("m6 seed 3 cycle=0.5", "m6 cycle=0.5")
@@ -180,9 +180,10 @@ def test_a_run_says_what_it_is_and_what_it_was_made_of(
     assert read_summary(folder)["summary"]["learning_rate/0"] == 0.25
     found = {each["name"]: each for each in records(folder, "artifact") if each["type"] in ("data", "classifier")}
     assert {name for name, each in found.items() if each["use_after_commit"]} == {
-        *("data-da7a", "classifier_pitch-da7a", "classifier_instrument-da7a")
+        *("data-da7a", "classifier_pitch-da7a", "classifier_pitch_relu-da7a")
     }
-    assert json.loads(found["classifier_pitch-da7a"]["metadata"])["fingerprint"] == "f1"
+    for row, fingerprint in (("classifier_pitch", "f1"), ("classifier_pitch_relu", "f2")):
+        assert json.loads(found[f"{row}-da7a"]["metadata"])["fingerprint"] == fingerprint
     [made] = [each for each in records(folder, "artifact") if each["type"] == "checkpoint"]
     assert made["name"] == "m6_k41-seed_3"
     assert not made.get("use_after_commit")
@@ -195,7 +196,8 @@ def test_a_run_says_what_it_is_and_what_it_was_made_of(
 def test_what_a_classifier_makes_is_what_a_row_uses(offline: None, tmp_path: Path) -> None:
     """The same bytes, so that W&B counts them as one artifact."""
     digests = []
-    for row, job, fingerprints in (("classifier_pitch", "classifier", "f1"), ("m6", "row", "f1 f2")):
+    own = "classifier_pitch=f1"
+    for row, job, fingerprints in (("classifier_pitch", "classifier", own), ("m6", "row", f"{own} classifier_x=f2")):
         folder = tmp_path / row
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints" / "best.ckpt").write_bytes(b"weights")
