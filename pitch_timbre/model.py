@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from pitch_timbre import analysis, audio
@@ -99,6 +98,8 @@ class Model:
     """
 
     def __init__(self, card: Card, encoder: bytes, decoder: bytes) -> None:
+        import onnxruntime  # its import starts a thread: not before a model is loaded
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # the graphs are small: more threads only wait for each other
         options.log_severity_level = 3

@@ -47,9 +47,12 @@ from experiments.reporting.table import print_table
 
 
 def _modules() -> tuple[str, ...]:
-    """Their names, and of what they import only when they use it."""
+    """Their names, and of what they import only when they use it.
+
+    Not W&B: importing it makes a temporary folder, which the first cell that ends would remove for all others.
+    """
     own = [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in code_files()]
-    return ("experiments.grid.single_thread", *own, "librosa.filters", "wandb")
+    return ("experiments.grid.single_thread", *own, "librosa.filters")
 
 
 PROGRAM = Program("experiments.__main__:main", "experiments.cli:train_classifiers", _modules())

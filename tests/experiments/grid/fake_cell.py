@@ -100,6 +100,7 @@ def server(words: list[str]) -> dict[str, object]:
         "threads": len(os.listdir(f"/proc/{os.getppid()}/task")),
         "cuda": torch.cuda.is_initialized(),
         "torch_threads": torch.get_num_threads(),
-        "preloaded": {"lightning", "wandb", "callbacks.wandb_run", "metrics.frechet"} <= set(sys.modules),
+        "preloaded": {"lightning", "callbacks.wandb_run", "metrics.frechet"} <= set(sys.modules),
+        "wandb": "wandb" in sys.modules,
         "gpu": os.environ["CUDA_VISIBLE_DEVICES"],
     }

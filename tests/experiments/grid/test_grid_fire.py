@@ -15,78 +15,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from experiments.grid import driver, keys, processes, workers
-from experiments.grid import settings as grid_settings
 from experiments.grid.driver import run_grid
-from experiments.grid.processes import Program
 from experiments.grid.settings import GridSettings
-
-ROOT = Path(__file__).parents[3]
-FAKES = Path(__file__).parent
-FAKE = Program("fake_cell:fit", "fake_cell:prepare")
-FAKE_DRIVER = """
-import sys
-from experiments.grid import driver
-from experiments.grid.driver import run_grid
-from experiments.grid.processes import Program
-from experiments.grid.settings import parse
-driver.draw_figures = lambda out: None  # seconds; test_table draws them
-if __name__ == "__main__":
-    sys.exit(run_grid(parse(sys.argv[1:]), Program("fake_cell:fit", "fake_cell:prepare")))
-"""
-SMALL = ("--data.max_notes", "96", "--data.batch_size", "32", "--data.split.validation_share", "0.25")
-PATH = os.pathsep.join([str(FAKES), str(ROOT), os.environ.get("PYTHONPATH", "")])
-"""Where the drivers, and Ray's workers, find fake_cell and this checkout."""
-PATIENCE_S = 300.0
-
-
-def fake_driver(out: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    return start([sys.executable, "-c", FAKE_DRIVER, "--rows", "b", "m6", "--out", str(out), *words], **environment)
-
-
-def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "FAKE_CHAINED": "1", "PYTHONPATH": PATH, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def tables(out: Path) -> tuple[str, str]:
-    """table.md without the lines that tell the time that it took, and table.csv."""
-    kept = [line for line in (out / "table.md").read_text().splitlines() if "run time" not in line]
-    return "\n".join(kept), (out / "table.csv").read_text()
-
-
-def lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
-
-
-def cells_running(driver: subprocess.Popen[str]) -> list[int]:
-    """The processes of a driver's cells: the children of the server that it started; those of W&B are theirs."""
-    servers = [pid for pid in children(driver.pid) if "forkserver" in command_line(pid)]
-    return [pid for server in servers for pid in children(server)]
-
-
-def children(pid: int) -> list[int]:
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def command_line(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    return ""
+from tests.experiments.grid.fake_drivers import (
+    FAKE,
+    FAKE_DRIVER,
+    FAKES,
+    PATH,
+    PATIENCE_S,
+    ROOT,
+    SMALL,
+    cells_running,
+    fake_driver,
+    lines,
+    start,
+    tables,
+)
 
 
 class Fire:
@@ -233,7 +182,10 @@ if __name__ == "__main__":
     said = warm.communicate(timeout=PATIENCE_S)[0]
     told = json.loads(said.splitlines()[-1])
     assert told["status"] == 0, (tmp_path / "log.txt").read_text()
-    assert told["server"] == {"threads": 1, "cuda": False, "torch_threads": 1, "preloaded": True, "gpu": "-1"}
+    assert told["server"] == {
+        **{"threads": 1, "torch_threads": 1, "preloaded": True, "cuda": False, "gpu": "-1"},
+        "wandb": False,  # its temporary folder would be one for all cells, and go with the first that ends
+    }
     assert (tmp_path / "warm" / "metrics.csv").read_text() == (tmp_path / "cold" / "metrics.csv").read_text()
     scores = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("warm", "cold")]
     assert [scores[0][at] for at in ("best", "last")] == [scores[1][at] for at in ("best", "last")]
@@ -333,90 +285,3 @@ def test_a_full_disk_is_told_and_costs_no_finished_cell(tmp_path: Path) -> None:
     assert run_grid(settings, FAKE) == 0
     assert tables(settings.out) == tables(whole.out)
     assert sorted(lines(settings.out / "ended.txt")) == ["b 0", "m6 0"]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is an extra: pip install 'pitch-timbre[ray]'")
-@pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's workers in /proc")
-def test_the_table_of_two_ray_nodes_survives_a_killed_worker(tmp_path: Path) -> None:
-    words = ("--seeds", "2", "--epochs", "10")
-    whole = tmp_path / "whole"
-    assert fake_driver(whole, *words, "--jobs", "2").wait(PATIENCE_S) == 0
-    # The nodes' workers have the nodes' environment.
-    environment = {"FAKE_CHAINED": "1", "FAKE_S": "0.3", "PYTHONPATH": PATH, "PYTHONFAULTHANDLER": "1"}
-    nodes = subprocess.Popen(
-        [sys.executable, str(FAKES / "ray_cluster.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        assert nodes.stdout is not None
-        at = json.loads(nodes.stdout.readline())
-        for jobs, address in (("ray", {"RAY_ADDRESS": at["address"]}), (at["client"], {})):
-            out = tmp_path / jobs.partition(":")[0] / ("client" if not address else "address")
-            driver = fake_driver(out, *words, "--jobs", jobs, **address, **environment)
-            end = time.monotonic() + PATIENCE_S
-            while len(lines(out / "ran.txt")) < 2:
-                assert driver.poll() is None, driver.communicate()[0]
-                if time.monotonic() > end:
-                    driver.send_signal(signal.SIGABRT)
-                    pytest.fail(f"no cells were started in time: {driver.communicate()[0]}")
-                time.sleep(0.05)
-            server = int(lines(out / "ran.txt")[-1].split()[-1])
-            worker = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
-            assert "ray::" in command_line(worker)
-            os.kill(worker, signal.SIGKILL)
-            said = driver.communicate(timeout=300)[0]
-            assert driver.returncode == 0, said
-            assert "of Ray's machines" in said
-            assert tables(out) == tables(whole)
-            assert set(Counter(lines(out / "ended.txt")).values()) == {1}
-            assert lines(out / "overlaps.txt") == []
-            assert len(lines(out / "ran.txt")) == 5, "the cell of the killed worker was run again"
-    finally:
-        nodes.communicate(timeout=60)
-
-
-def test_ray_without_ray_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(grid_settings, "find_spec", lambda name: None)
-    assert driver.main(["--jobs", "ray://head:10001"]) == 2
-    error = capsys.readouterr().err
-    assert error == "error: jobs is ray://head:10001: it needs Ray: pip install 'pitch-timbre[ray]'\n"
-
-
-@pytest.mark.parametrize(("task", "status"), [("3", 0), ("4", 2), ("x", 2)])
-def test_the_slurm_array_runs_one_cell_a_task(task: str, status: int, tmp_path: Path) -> None:
-    python = tmp_path / "python"  # Slurm's task calls `$PYTHON -m experiments grid ...`
-    python.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} {tmp_path / "driver.py"} "$@"\n')
-    python.chmod(0o755)
-    driver = (
-        "from experiments.grid import driver\nfrom experiments.grid.processes import Program\n"
-        "run, driver.draw_figures = driver.run_grid, lambda out: None\n"
-        'driver.run_grid = lambda settings: run(settings, Program("fake_cell:fit", "fake_cell:prepare"))\n'
-        'if __name__ == "__main__":\n    raise SystemExit(driver.main())\n'
-    )
-    (tmp_path / "driver.py").write_text(driver)
-    done = subprocess.run(
-        ["bash", str(ROOT / "scripts" / "table.sbatch")],
-        cwd=tmp_path,
-        env={
-            **{name: value for name, value in os.environ.items() if not name.startswith("SLURM_")},
-            **{"SLURM_ARRAY_TASK_ID": task, "PYTHON": str(python), "ROWS": "b m6", "SEEDS": "2", "OUT": "my runs"},
-            "PYTHONPATH": PATH,
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == status, done.stderr
-    if status:
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
-    else:
-        assert lines(tmp_path / "my runs" / "ended.txt") == ["m6 1"]
-
-
-def test_the_array_has_a_task_for_each_cell() -> None:
-    script = (ROOT / "scripts" / "table.sbatch").read_text()
-    assert f"#SBATCH --array=0-{len(keys.list_cells(GridSettings(), '')) - 1}\n" in script
