@@ -53,8 +53,13 @@ def test_what_would_write_outside_the_run_is_refused(kind: str, name: str, value
 
 @pytest.mark.parametrize("value", [None, f"{RUN}", f"{RUN}/checkpoints", f"{RUN}/a/b"])
 def test_what_writes_into_the_run_is_taken(value: str | None) -> None:
-    spec = {"class_path": "a.Writer", "init_args": {"dirpath": value, "filename": "best", "every": 2}}
-    refuse_other_places({"callbacks": [spec, {"class_path": "a.Other"}], "logger": False, "profiler": "simple"}, RUN)
+    arguments = {"dirpath": value, "filename": "best", "every": 2}
+    spec = {"class_path": "a.Writer", "init_args": arguments}
+    settings = {"callbacks": [spec, {"class_path": "a.Other"}], "logger": False, "profiler": "simple"}
+    refuse_other_places(settings, RUN)
+    arguments["dirpath"] = f"{RUN.parent}/seed_4"  # the same in another run's folder
+    with pytest.raises(ValueError, match=r"callbacks: dirpath of Writer"):
+        refuse_other_places(settings, RUN)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
